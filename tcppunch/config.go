@@ -1,0 +1,169 @@
+package tcppunch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+)
+
+// Side tells the two peers apart. Both must know it before they meet: who
+// dialled and who accepted is chance.
+type Side int
+
+// The two sides. SideA makes the offer in a room and is the controller without
+// one.
+const (
+	SideA Side = 1 + iota
+	SideB
+)
+
+// A Signaler carries messages between the two peers, in order, whole, and
+// authenticated: a room. Dial trusts what it receives from it to be from the
+// peer. Recv returns an error when no more will come.
+type Signaler interface {
+	Send(ctx context.Context, msg []byte) error
+	Recv(ctx context.Context) ([]byte, error)
+}
+
+// DefaultPort is the first local port of a serverless Dial.
+const DefaultPort = 7070
+
+// SparePorts is how many ports after Config.Port, and after each port of
+// Config.Peer, a serverless Dial may use besides the port itself.
+const SparePorts = 3
+
+// Config says who to connect to and how. Side, and one of Signaler and Peer,
+// must be set; the zero value of everything else is a sensible default.
+type Config struct {
+	// Side must differ between the two peers.
+	Side Side
+	// Signaler exchanges addresses with the peer.
+	Signaler Signaler
+	// Peer is the peer's addresses, most trusted first: the first one is
+	// where a wrong peer means that the Dial has failed.
+	Peer []netip.AddrPort
+
+	// Local is what Gather returned, used up by Dial. Default: Dial gathers,
+	// without a Signaler from Port and Spare and without STUN.
+	Local *Local
+	// Port is the first local port of a serverless Dial. Default 7070.
+	Port uint16
+	// Spare, 1 to SparePorts, is which of the spare ports after Port is used
+	// too. A process that is killed may leave its ports unusable in its own
+	// NAT for two minutes, so the next one should use another Spare. Default:
+	// by chance.
+	Spare int
+	// STUN servers, host:port, for a Dial with a Signaler and no Local.
+	STUN []string
+
+	// Auth runs on every connection, inside TLS, before one is nominated. The
+	// exporter is 32 bytes that both sides, and nobody else, know of this
+	// connection (RFC 8446, section 7.5): bind what you prove to it. An error
+	// that wraps ErrRejected says that the peer is a wrong one; any other
+	// counts as a broken connection. Auth must read no byte too many. Default:
+	// everybody passes.
+	Auth func(ctx context.Context, conn net.Conn, exporter []byte) error
+
+	// TTL is what openers try first; later rounds vary it. It must clear this
+	// side's routers and end before the peer's. Default 4.
+	TTL int
+	// Rounds of fresh ports in a room before Dial gives up. Default 4.
+	Rounds int
+	// RoundTime is how long a round in a room lasts. Default 1.8 s.
+	RoundTime time.Duration
+	// Trace reports what happens. Default: nothing.
+	Trace *Trace
+}
+
+// Trace has functions that Dial calls, when they are not nil, from several
+// goroutines. They must return soon.
+type Trace struct {
+	// PeerKnown is called when the peer's addresses are known.
+	PeerKnown func()
+	// AttemptStart is called when a SYN is sent first on a new socket.
+	AttemptStart func(Attempt)
+	// AttemptDone is called when an attempt has a TCP connection (nil) or failed.
+	AttemptDone func(Attempt, error)
+	// Authenticated is called for each connection that passed TLS and Auth.
+	Authenticated func(Attempt)
+	// Failed is called for each connection that did not, also for accepted ones.
+	Failed func(Attempt, error)
+	// Nominated is called once, for the connection that Dial will return.
+	Nominated func(Path)
+}
+
+// Err values that callers test for.
+var (
+	// ErrRejected says that whoever answered failed Config.Auth.
+	ErrRejected = errors.New("the peer failed authentication")
+	// ErrPortInUse says that another program has the local port.
+	ErrPortInUse = sock.ErrInUse
+	// ErrNoNetwork says that this machine has no address to connect from.
+	ErrNoNetwork = errors.New("this machine has no network")
+	// ErrNoPath says that no attempt led to a connection.
+	ErrNoPath = errors.New("no direct path to the peer")
+)
+
+const (
+	defaultTTL    = 4
+	defaultRounds = 4
+	roundTime     = 1800 * time.Millisecond
+)
+
+// withDefaults checks the configuration and returns a filled-in copy.
+func (c *Config) withDefaults() (*Config, error) {
+	if c == nil {
+		return nil, errors.New("tcppunch: no configuration")
+	}
+	d := *c
+	switch {
+	case d.Side != SideA && d.Side != SideB:
+		return nil, fmt.Errorf("tcppunch: side %d is neither SideA nor SideB", d.Side)
+	case d.Signaler == nil && len(d.Peer) == 0:
+		return nil, errors.New("tcppunch: neither a Signaler nor a Peer address")
+	case d.Signaler != nil && len(d.Peer) > 0:
+		return nil, errors.New("tcppunch: both a Signaler and Peer addresses")
+	case d.Spare < 0 || d.Spare > SparePorts:
+		return nil, fmt.Errorf("tcppunch: spare port %d is not 0 to %d", d.Spare, SparePorts)
+	case d.TTL < 0 || d.TTL > 32:
+		return nil, fmt.Errorf("tcppunch: opener TTL %d is not 0 to 32", d.TTL)
+	}
+	d.Peer = make([]netip.AddrPort, 0, len(c.Peer))
+	for _, a := range c.Peer {
+		a = unmap(a)
+		if !dialable(a) {
+			return nil, fmt.Errorf("tcppunch: %v cannot be a peer's address", a)
+		}
+		d.Peer = append(d.Peer, a)
+	}
+	if d.TTL == 0 {
+		d.TTL = defaultTTL
+	}
+	if d.Rounds == 0 {
+		d.Rounds = defaultRounds
+	}
+	if d.RoundTime == 0 {
+		d.RoundTime = roundTime
+	}
+	if d.Trace == nil {
+		d.Trace = &Trace{}
+	}
+	return &d, nil
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// dialable refuses addresses that cannot be another host's. Loopback is
+// allowed: two programs of one machine may meet there.
+func dialable(a netip.AddrPort) bool {
+	ip := a.Addr()
+	return a.IsValid() && a.Port() != 0 && !ip.IsUnspecified() && !ip.IsMulticast() &&
+		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}

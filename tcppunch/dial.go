@@ -1,0 +1,106 @@
+package tcppunch
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Dial connects to the peer, who calls Dial too. It returns when one
+// authenticated connection has been nominated by both sides, or a *DialError
+// when ctx ends, the peer fails authentication or, with a Signaler, all rounds
+// are over. Everything else that it opened is closed then.
+func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	id, err := newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	local := cfg.Local
+	if local == nil {
+		if local, err = Gather(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	defer local.Close()
+	r := newRace(cfg, id)
+	if len(local.hosts) == 0 && !loopbackOnly(cfg.Peer) {
+		return nil, dialError(nil, ErrNoNetwork)
+	}
+	raceCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if cfg.Signaler == nil {
+		r.serverless(raceCtx, local)
+	} else {
+		rm := &room{race: r, local: local, cancel: cancel}
+		if err := rm.meet(raceCtx); err != nil {
+			cancel(err)
+			r.finish(nil)
+			return nil, err
+		}
+		defer rm.close()
+	}
+	winner, err := r.nominate(raceCtx)
+	if cause := context.Cause(raceCtx); err != nil && cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	r.finish(winner)
+	if err != nil {
+		return nil, dialError(r.log, err)
+	}
+	if f := cfg.Trace.Nominated; f != nil {
+		f(winner.path)
+	}
+	return &Conn{Conn: winner.Conn, path: winner.path}, nil
+}
+
+// serverless starts what two peers do who know nothing but addresses.
+func (r *race) serverless(ctx context.Context, local *Local) {
+	now := time.Now()
+	r.known = now
+	r.controller = controls(r.cfg.Side, r.id.fp, fingerprint{})
+	if f := r.cfg.Trace.PeerKnown; f != nil {
+		f()
+	}
+	byClock := slots(r.cfg.Side, r.cfg.TTL, now)
+	allowed := map[netip.Addr]bool{}
+	for _, a := range r.cfg.Peer {
+		allowed[a.Addr()] = true
+	}
+	for i, ln := range local.lanes {
+		r.listen(ctx, ln.port, i, byClock, allowed)
+	}
+	for _, t := range serverlessTuples(r.cfg.Peer, len(local.lanes)) {
+		at := byClock
+		if t.kind == KindPrivate {
+			at = plainly(byClock)
+		}
+		r.hold(ctx, tuple{port: local.lanes[t.lane].port, remote: t.remote, kind: t.kind, lane: t.lane}, at)
+	}
+}
+
+// plainly is a timetable without openers: towards a private address a low TTL
+// would not end before the peer.
+func plainly(at timetable) timetable {
+	return func(now time.Time) role {
+		r := at(now)
+		r.technique, r.ttl = Plain, 0
+		return r
+	}
+}
+
+func loopbackOnly(peer []netip.AddrPort) bool {
+	for _, a := range peer {
+		if !a.Addr().IsLoopback() {
+			return false
+		}
+	}
+	return len(peer) > 0
+}
+
+var errRounds = fmt.Errorf("%w in any round", ErrNoPath)

@@ -1,0 +1,56 @@
+// Package tcppunch connects two programs directly by TCP, through the NATs and
+// firewalls between them, with no port opened on either side. Both call Dial;
+// both get the same encrypted connection, a net.Conn.
+//
+//	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{
+//		Side: tcppunch.SideA, // the other program says SideB
+//		Peer: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.20:7070")},
+//		Auth: authenticate, // who is there? nil trusts whoever answers
+//	})
+//	if err != nil { … }
+//	defer conn.Close()
+//	fmt.Println(conn.Path()) // tcp, public, 203.0.113.20:7070, opener, …
+//
+// There are two ways to know the peer. With a Signaler, a room in which both
+// sit, Dial exchanges addresses through it and needs one round trip. Without
+// one, serverless, each side is told the other's address, and the clock says
+// when to do what.
+//
+// # How it connects
+//
+// A NAT lets a packet in when it answers one that went out, so each side must
+// send its SYN before the other's arrives. A SYN that arrives too early is
+// dropped by some NATs, which does no harm, and answered with a RST by others,
+// which does. So one side, the opener, sends a SYN with a TTL so low that it
+// opens its own NAT and dies before it reaches the other's; the socket stays in
+// SYN_SENT. The connector then dials, through the open hole, and the opener's
+// socket answers: a simultaneous open (RFC 9293, section 3.5; RFC 5382, REQ-2).
+//
+//	opener        NAT          …          NAT        connector
+//	  |---SYN ttl 4-+---->x                |             |
+//	  |<--time exceeded---+ (ignored)      |             |
+//	  |             |     signal, or the clock           |
+//	  |             |<---------SYN---------+-------------|
+//	  |<---SYN------|                      |             |
+//	  |---SYN-ACK---+----------------------+------------>|
+//	  |<--ACK-------+----------------------+-------------|
+//
+// Roles are reversed on a second pair of ports, so that it is enough that one
+// of the two NATs accepts an inbound SYN to a session that it knows.
+//
+// # Who is there
+//
+// Every connection is TLS 1.3 with an ephemeral certificate on both sides. With
+// a Signaler the certificates are pinned by the offers; then, or instead,
+// Config.Auth decides. Of the connections that pass, one side, the controller,
+// nominates one, and the other side acknowledges it; all others are closed.
+//
+//	controller (TLS client)            the other (TLS server)
+//	  |------- ClientHello ----------------->|
+//	  |<------ certificate, Finished --------|
+//	  |------- certificate, Finished ------->|
+//	  |<------ Config.Auth, both ways ------>|
+//	  |------- 'N', nominate --------------->|
+//	  |<------ 'A', acknowledge -------------|
+//	  |<------ the application's bytes ----->|
+package tcppunch

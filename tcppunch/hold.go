@@ -1,0 +1,194 @@
+package tcppunch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+)
+
+// A tuple is one 4-tuple to try. It is held by one connecting socket for as
+// long as the race lasts: where our own NAT sees the peer's SYN while no
+// connecting socket of ours holds the tuple, it is dead for two minutes.
+type tuple struct {
+	port   *sock.Port
+	remote netip.AddrPort
+	kind   Kind
+	lane   int
+}
+
+// A holder keeps a tuple dialled.
+type holder struct {
+	tuple
+	race *race
+	at   timetable
+
+	role     role
+	began    time.Time // the first SYN of this role
+	refusals int       // in this role
+}
+
+// errRedial ends an attempt whose role is over.
+var errRedial = errors.New("its slot ended")
+
+// run dials until ctx ends.
+func (h *holder) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause := h.attempt(ctx)
+		h.wait(ctx, pause)
+	}
+}
+
+// wait sleeps until the pause is over, or until the role ends if that is sooner.
+func (h *holder) wait(ctx context.Context, pause time.Duration) {
+	if !h.role.until.IsZero() {
+		pause = min(pause, time.Until(h.role.until))
+	}
+	if pause <= 0 {
+		return
+	}
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// attempt makes one socket and follows it to its end. It returns how long to
+// pause before the next one.
+func (h *holder) attempt(ctx context.Context) time.Duration {
+	now := time.Now()
+	r := h.at(now)
+	if !r.began.Equal(h.role.began) || h.began.IsZero() {
+		h.began, h.refusals = now, 0
+	}
+	h.role = r
+	a := Attempt{
+		Local:  netip.AddrPortFrom(netip.Addr{}, h.port.Number()),
+		Remote: h.remote, Kind: h.kind, Technique: r.technique, TTL: r.ttl,
+		Lane: h.lane, Round: r.round, Start: now,
+	}
+	h.race.attemptStarts(a)
+	conn, err := h.dial(ctx, &a)
+	h.race.attemptDone(a, err)
+	switch {
+	case err == nil:
+		h.race.run(ctx, conn, a, h.began)
+		return 300 * time.Millisecond // it is no longer wanted there
+	case errors.Is(err, errRedial):
+		return 0
+	}
+	return h.pause(err)
+}
+
+// pause tells how long to stay away after a failure. The figures are measured:
+// a fixed pause keeps two sides that refuse each other out of phase for ever.
+func (h *holder) pause(err error) time.Duration {
+	random := 250*time.Millisecond + rand.N(100*time.Millisecond)
+	switch {
+	case sock.TupleTaken(err):
+		return random // a listener or an older connection has it
+	case sock.Refused(err):
+		h.refusals++
+		switch {
+		case h.refusals > 5:
+			return random
+		case h.role.technique == Opener:
+			return 20 * time.Millisecond
+		case h.role.technique == Simultaneous:
+			return rand.N(100 * time.Millisecond)
+		}
+		return random
+	case sock.Unroutable(err):
+		return time.Second // the network may come back
+	}
+	return random
+}
+
+// dial sends a SYN and follows the socket until it is connected, has failed,
+// or its role is over.
+func (h *holder) dial(ctx context.Context, a *Attempt) (*net.TCPConn, error) {
+	p, err := h.port.Connect(h.remote, h.role.ttl)
+	if err != nil {
+		return nil, err
+	}
+	start := a.Start
+	done := make(chan error, 1)
+	var conn *net.TCPConn
+	go func() {
+		var err error
+		conn, err = p.Wait(ctx)
+		if err == nil {
+			a.Connected = time.Now()
+			a.Local = localAddr(conn)
+		}
+		done <- err
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case err := <-done:
+			return conn, err
+		case <-timer.C:
+		}
+		if h.over(p, start) {
+			p.Close()
+			if err := <-done; err == nil {
+				return conn, nil // it was connected just now
+			}
+			return nil, errRedial
+		}
+		timer.Reset(h.tune(p, start))
+	}
+}
+
+// over tells whether the socket must make way for one of the next role. One
+// that has seen the peer's SYN stays: closing it would poison the tuple.
+func (h *holder) over(p *sock.Pending, start time.Time) bool {
+	now := time.Now()
+	if h.role.until.IsZero() || now.Before(h.role.until) {
+		return false
+	}
+	elapsed := now.Sub(start)
+	if p.State() != sock.StateSynRecv && elapsed-lastSYN(elapsed) >= freshSYN {
+		return true
+	}
+	next := h.at(now)
+	h.role.until = next.until // it is asked again when that slot ends
+	return false
+}
+
+// tune sets the socket's TTL as its age wants it, and tells when to come back.
+func (h *holder) tune(p *sock.Pending, start time.Time) time.Duration {
+	next := time.Duration(0)
+	if h.role.ttl > 0 {
+		low := false
+		elapsed := time.Since(start)
+		low, next = lowAt(elapsed, h.remote.Addr().Is4())
+		if low && elapsed > lowFirstV6 && p.State() != sock.StateSynRecv {
+			p.Lower()
+		} else if !low {
+			p.Raise()
+		}
+		if next > 0 {
+			next = max(next-elapsed, time.Millisecond)
+		}
+	}
+	if h.role.until.IsZero() {
+		if next == 0 {
+			return time.Hour
+		}
+		return next
+	}
+	end := max(time.Until(h.role.until), time.Millisecond)
+	if next == 0 {
+		return end
+	}
+	return min(next, end)
+}

@@ -1,0 +1,98 @@
+package tcppunch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// What goes through a Signaler:
+//
+//	offerer (SideA)                     answerer (SideB)
+//	  |------ offer, round 0 ------------->|  opens lane 0
+//	  |<----- answer ----------------------|
+//	  |  opens lane 1, dials lane 0        |
+//	  |------ go ------------------------->|  dials lane 1
+//	  |<----- pong ------------------------|
+//	  |------ sync ----------------------->|  both dial lane 2
+//	  |------ offer, round 1 ------------->|  …
+
+const (
+	typeOffer  = "offer"
+	typeAnswer = "answer"
+	typeGo     = "go"
+	typePong   = "pong"
+	typeSync   = "sync"
+)
+
+// Bounds of what a peer may say.
+const (
+	maxMessage = 16 << 10
+	maxLanes   = 8
+	maxMapped  = 4
+	maxRound   = 64
+)
+
+// A message is what one Send of a Signaler carries.
+type message struct {
+	Type  string `json:"type"`
+	Round int    `json:"round"`
+	// Last says, in an offer, that no further round will come.
+	Last bool `json:"last,omitempty"`
+	// Fingerprint is SHA-256 of the certificate, in offers and answers.
+	Fingerprint []byte  `json:"fingerprint,omitempty"`
+	Report      *report `json:"report,omitempty"`
+}
+
+func (m message) encode() ([]byte, error) { return json.Marshal(m) }
+
+var errMessage = errors.New("bad message from the peer")
+
+// decodeMessage checks all of what a peer said that anything depends on.
+func decodeMessage(b []byte) (message, error) {
+	var m message
+	if len(b) > maxMessage {
+		return m, fmt.Errorf("%w: %d bytes", errMessage, len(b))
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("%w: %w", errMessage, err)
+	}
+	if m.Round < 0 || m.Round > maxRound {
+		return m, fmt.Errorf("%w: round %d", errMessage, m.Round)
+	}
+	switch m.Type {
+	case typeGo, typePong, typeSync:
+		return m, nil
+	case typeOffer, typeAnswer:
+		return m, m.checkReport()
+	}
+	return m, fmt.Errorf("%w: type %q", errMessage, m.Type)
+}
+
+func (m *message) checkReport() error {
+	if len(m.Fingerprint) != len(fingerprint{}) {
+		return fmt.Errorf("%w: fingerprint of %d bytes", errMessage, len(m.Fingerprint))
+	}
+	r := m.Report
+	if r == nil || len(r.Lanes) == 0 || len(r.Lanes) > maxLanes || len(r.Hosts) > maxHosts {
+		return fmt.Errorf("%w: too few or too many addresses", errMessage)
+	}
+	for i, h := range r.Hosts {
+		r.Hosts[i] = h.Unmap().WithZone("")
+		if !r.Hosts[i].IsGlobalUnicast() {
+			return fmt.Errorf("%w: host %v", errMessage, h)
+		}
+	}
+	for _, l := range r.Lanes {
+		if l.Port == 0 || len(l.Mapped) > maxMapped {
+			return fmt.Errorf("%w: lane on port %d with %d mappings", errMessage, l.Port, len(l.Mapped))
+		}
+		for i, a := range l.Mapped {
+			l.Mapped[i] = unmap(a)
+			if !dialable(l.Mapped[i]) || l.Mapped[i].Addr().IsLoopback() || l.Mapped[i].Addr().Zone() != "" {
+				return fmt.Errorf("%w: mapping %v", errMessage, a)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,296 @@
+package tcppunch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+)
+
+const (
+	// handshakeTime bounds TLS and Auth on one connection.
+	handshakeTime = 15 * time.Second
+	// maxAccepted and maxAcceptedFrom bound the handshakes of accepted
+	// connections, in all and for one address.
+	maxAccepted     = 64
+	maxAcceptedFrom = 8
+	// maxStrikes is how many failed authentications an address is allowed
+	// that is not the peer's first.
+	maxStrikes = 2
+)
+
+// A race is the attempts of one Dial, and the connections that they led to.
+type race struct {
+	cfg   *Config
+	id    *identity
+	known time.Time // when the peer's addresses were known
+
+	// set before any connection is run
+	pin        fingerprint
+	controller bool
+	samePublic bool // both sides have one public address
+
+	links    chan *link // authenticated connections
+	rejected chan error // the peer failed Auth
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex
+	log      attemptLog
+	dialling map[Kind]int // attempts in connect
+	shaking  map[Kind]int // connections in TLS or Auth
+	accepted map[netip.Addr]int
+	strikes  map[netip.Addr]int
+	all      []*link
+}
+
+func newRace(cfg *Config, id *identity) *race {
+	return &race{
+		cfg: cfg, id: id,
+		links:    make(chan *link),
+		rejected: make(chan error, 1),
+		dialling: map[Kind]int{}, shaking: map[Kind]int{},
+		accepted: map[netip.Addr]int{}, strikes: map[netip.Addr]int{},
+	}
+}
+
+// A link is an authenticated connection that may be nominated.
+type link struct {
+	*tls.Conn
+	tcp   *net.TCPConn
+	path  Path
+	ended chan struct{} // closed when it is of no more use
+	once  sync.Once
+}
+
+func (l *link) drop() {
+	l.once.Do(func() {
+		close(l.ended)
+		sock.Discard(l.tcp)
+	})
+}
+
+// hold keeps a tuple dialled until ctx ends.
+func (r *race) hold(ctx context.Context, t tuple, at timetable) {
+	h := &holder{tuple: t, race: r, at: at}
+	r.wg.Go(func() { h.run(ctx) })
+}
+
+// listen accepts on a lane until ctx ends. With allowed, other addresses are
+// turned away.
+func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetable, allowed map[netip.Addr]bool) {
+	for _, ln := range port.Listeners() {
+		r.wg.Go(func() {
+			defer context.AfterFunc(ctx, func() { ln.Close() })()
+			for {
+				conn, err := ln.AcceptTCP()
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				if err != nil { // out of descriptors, most likely
+					if sleep(ctx, 50*time.Millisecond) != nil {
+						return
+					}
+					continue
+				}
+				from := remoteAddr(conn)
+				if allowed != nil && !allowed[from.Addr()] || !r.admit(from.Addr()) {
+					sock.Discard(conn)
+					continue
+				}
+				now := time.Now()
+				role := at(now)
+				a := Attempt{
+					Local: localAddr(conn), Remote: from, Kind: kindOf(from.Addr()), Technique: Accepted,
+					Lane: lane, Round: role.round, Start: now, Connected: now,
+				}
+				r.wg.Go(func() {
+					defer r.release(from.Addr())
+					r.run(ctx, conn, a, role.began)
+				})
+			}
+		})
+	}
+}
+
+// admit counts an accepted connection, or refuses it.
+func (r *race) admit(from netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.accepted) >= maxAccepted || r.accepted[from] >= maxAcceptedFrom || r.strikes[from] >= maxStrikes {
+		return false
+	}
+	r.accepted[from]++
+	return true
+}
+
+func (r *race) release(from netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.accepted[from]--; r.accepted[from] == 0 {
+		delete(r.accepted, from)
+	}
+}
+
+// run authenticates a connection and stays with it until it is of no more use,
+// or ctx ends.
+func (r *race) run(ctx context.Context, tcp *net.TCPConn, a Attempt, began time.Time) {
+	if r.banned(a.Remote.Addr()) {
+		sock.Discard(tcp)
+		return
+	}
+	r.count(r.shaking, a.Kind, 1)
+	l, err := r.authenticate(ctx, tcp, a)
+	if err != nil {
+		r.count(r.shaking, a.Kind, -1)
+		if ctx.Err() == nil {
+			r.failed(a, err)
+		}
+		closeAfter(tcp, err)
+		return
+	}
+	from := began
+	if r.cfg.Signaler != nil {
+		from = r.known
+	}
+	l.path.Punch = time.Since(from)
+	r.mu.Lock()
+	r.all = append(r.all, l)
+	r.mu.Unlock()
+	if f := r.cfg.Trace.Authenticated; f != nil {
+		f(a)
+	}
+	select {
+	case r.links <- l:
+	case <-ctx.Done():
+	}
+	r.count(r.shaking, a.Kind, -1)
+	select {
+	case <-l.ended:
+	case <-ctx.Done():
+	}
+}
+
+// closeAfter closes gracefully after a failed authentication, so that the
+// verdict reaches the other side, and with a RST otherwise.
+func closeAfter(tcp *net.TCPConn, err error) {
+	if errors.Is(err, ErrRejected) {
+		tcp.Close()
+		return
+	}
+	sock.Discard(tcp)
+}
+
+// authenticate runs TLS and Config.Auth.
+func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	defer cancel()
+	conf := r.id.tlsConfig(r.pin)
+	conn := tls.Server(tcp, conf)
+	if r.controller {
+		conn = tls.Client(tcp, conf)
+	}
+	start := time.Now()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
+	}
+	rtt := sock.RTT(tcp)
+	if rtt == 0 {
+		rtt = time.Since(start)
+	}
+	if r.cfg.Auth != nil {
+		state := conn.ConnectionState()
+		exporter, err := state.ExportKeyingMaterial(exporterLabel, nil, exporterLen)
+		if err != nil {
+			return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
+		}
+		stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+		err = r.cfg.Auth(ctx, conn, exporter)
+		stop()
+		if err != nil {
+			return nil, fmt.Errorf("authenticating %v: %w", a.Remote, err)
+		}
+	}
+	return &link{Conn: conn, tcp: tcp, ended: make(chan struct{}), path: Path{
+		Network: "tcp", Kind: a.Kind, Local: a.Local, Remote: a.Remote, Technique: a.Technique,
+		Lane: a.Lane, Round: a.Round, RTT: rtt,
+	}}, nil
+}
+
+// failed notes a connection that did not authenticate. At the peer's first
+// address, or with a pinned certificate, a rejection ends the Dial: it is the
+// peer who has another secret. Elsewhere it may be another host that happens to
+// have the peer's private address.
+func (r *race) failed(a Attempt, err error) {
+	r.mu.Lock()
+	r.log.add(a, err)
+	rejected := errors.Is(err, ErrRejected)
+	if rejected {
+		r.strikes[a.Remote.Addr()]++
+	}
+	r.mu.Unlock()
+	if f := r.cfg.Trace.Failed; f != nil {
+		f(a, err)
+	}
+	if rejected && (len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr()) {
+		select {
+		case r.rejected <- err:
+		default:
+		}
+	}
+}
+
+func (r *race) banned(a netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.strikes[a] >= maxStrikes
+}
+
+func (r *race) count(in map[Kind]int, k Kind, by int) {
+	r.mu.Lock()
+	in[k] += by
+	r.mu.Unlock()
+}
+
+func (r *race) attemptStarts(a Attempt) {
+	r.count(r.dialling, a.Kind, 1)
+	if f := r.cfg.Trace.AttemptStart; f != nil {
+		f(a)
+	}
+}
+
+func (r *race) attemptDone(a Attempt, err error) {
+	r.count(r.dialling, a.Kind, -1)
+	if err != nil {
+		r.mu.Lock()
+		r.log.add(a, err)
+		r.mu.Unlock()
+	}
+	if f := r.cfg.Trace.AttemptDone; f != nil {
+		f(a, err)
+	}
+}
+
+// finish waits for every goroutine of the race and closes all connections but
+// the winner. The race's context has ended.
+func (r *race) finish(winner *link) {
+	r.wg.Wait()
+	for _, l := range r.all {
+		if l != winner {
+			l.drop()
+		}
+	}
+}
+
+func localAddr(c net.Conn) netip.AddrPort {
+	return unmap(c.LocalAddr().(*net.TCPAddr).AddrPort())
+}
+
+func remoteAddr(c net.Conn) netip.AddrPort {
+	return unmap(c.RemoteAddr().(*net.TCPAddr).AddrPort())
+}

@@ -1,0 +1,128 @@
+package tcppunch
+
+import "time"
+
+// A role is what a socket shall be for a while.
+type role struct {
+	technique Technique
+	ttl       int       // of an opener
+	round     int       // for Path and Trace
+	began     time.Time // of this role, also where it was taken up late
+	until     time.Time // zero: for good
+}
+
+// A timetable tells which role a tuple has at a time.
+type timetable func(now time.Time) role
+
+const (
+	// slotTime is how long a serverless role lasts.
+	slotTime = 2 * time.Second
+	// freshSYN is how young the last SYN may be for a socket to be kept at a
+	// slot's end: the answer may be on its way.
+	freshSYN = 900 * time.Millisecond
+	// cycle is how many slots it takes until every pairing of roles came up.
+	cycle = 4
+)
+
+// slots is the serverless timetable. Every pairing of the two patterns comes up
+// within a cycle, whatever the offset between the two clocks:
+//
+//	SideA  opener connector opener    connector
+//	SideB  opener opener    connector connector
+func slots(side Side, ttl int, start time.Time) timetable {
+	first := start.UnixNano() / int64(slotTime)
+	return func(now time.Time) role {
+		n := now.UnixNano() / int64(slotTime)
+		r := role{
+			round: int(n - first),
+			began: time.Unix(0, n*int64(slotTime)),
+			until: time.Unix(0, (n+1)*int64(slotTime)),
+		}
+		if opensIn(side, n%cycle) {
+			r.technique = Opener
+			r.ttl = slotTTL(ttl, n)
+			return r
+		}
+		r.technique = Connector
+		return r
+	}
+}
+
+func opensIn(side Side, slot int64) bool {
+	if side == SideA {
+		return slot == 0 || slot == 2
+	}
+	return slot == 0 || slot == 1
+}
+
+// slotTTL is the given TTL but for the first slot of every third cycle: a path
+// of unusual length gets its chance, and all others lose little.
+func slotTTL(ttl int, slot int64) int {
+	c := slot / cycle
+	if slot%cycle != 0 || c%3 != 2 {
+		return ttl
+	}
+	return otherTTL(ttl, int(c/3))
+}
+
+// otherTTL is the i-th guess, from 0, after the first one has failed.
+func otherTTL(ttl, i int) int {
+	guesses := [...]int{2, 7, 3, 10}
+	g := guesses[i%len(guesses)]
+	if g == ttl {
+		return ttl + 1
+	}
+	return g
+}
+
+// forGood is the timetable of a tuple whose role does not change.
+func forGood(t Technique, ttl, round int, now time.Time) timetable {
+	return func(time.Time) role { return role{technique: t, ttl: ttl, round: round, began: now} }
+}
+
+// retransmissions are the moments, after the first, at which Linux 6.5 and
+// later sends a SYN again; older kernels use some of them.
+var retransmissions = [...]time.Duration{1 * time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second,
+	5 * time.Second, 7 * time.Second, 11 * time.Second, 15 * time.Second, 31 * time.Second}
+
+// lastSYN tells when, after connect, the youngest SYN went out.
+func lastSYN(elapsed time.Duration) time.Duration {
+	var last time.Duration
+	for _, r := range retransmissions {
+		if r > elapsed {
+			break
+		}
+		last = r
+	}
+	return last
+}
+
+// The kernel's timers run late rather than early.
+const (
+	lowBefore  = 40 * time.Millisecond
+	lowAfter   = 160 * time.Millisecond
+	lowFirst   = 3 * time.Millisecond
+	lowFirstV6 = 40 * time.Millisecond
+)
+
+// lowAt tells whether an opener's TTL is low this long after connect, and when
+// that changes next (0: never again). On IPv6 the socket shuts the peer out
+// meanwhile, so it lasts until the ICMPv6 error has come back, no longer.
+func lowAt(elapsed time.Duration, v4 bool) (low bool, next time.Duration) {
+	first := lowFirst
+	if !v4 {
+		first = lowFirstV6
+	}
+	if elapsed < first {
+		return true, first
+	}
+	for _, r := range retransmissions {
+		if elapsed < r-lowBefore {
+			return false, r - lowBefore
+		}
+		if elapsed < r+lowAfter {
+			return true, r + lowAfter
+		}
+	}
+	return false, 0
+}
