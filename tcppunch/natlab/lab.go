@@ -97,6 +97,7 @@ func (l *Lab) Close() error {
 	for _, c := range running {
 		c.Kill()
 	}
+	l.sys.killAll() // and what they started, which may hold their output open
 	for _, c := range running {
 		_ = c.Wait() // it was killed: how it ended says nothing
 	}
@@ -217,8 +218,7 @@ func (g *Gateway) Stats() Stats {
 	defer n.mu.Unlock()
 	now := int64(time.Since(n.began))
 	t := g.box.table
-	t.swept = 0
-	t.sweep(now + int64(time.Second))
+	t.pruneAll(now)
 	s := g.box.stats
 	s.Mappings, s.Sessions, s.Current = t.made, t.sessions, len(t.byInside)
 	return s

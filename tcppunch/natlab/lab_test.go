@@ -20,15 +20,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // within is how long anything in these tests may take before it counts as not happening at all.
 const within = 5 * time.Second
 
-func timeLimit(t *testing.T) context.Context {
+func timeLimit(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	t.Cleanup(cancel)
 	return ctx
 }
 
 // check fails the test on an error.
-func check[T any](v T, err error) func(t *testing.T) T {
-	return func(t *testing.T) T {
+func check[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func check[T any](v T, err error) func(t *testing.T) T {
 }
 
 // reflector answers on a host, by TCP and UDP, with the address that it sees.
-func reflector(t *testing.T, m *natlab.Machine, address string) netip.AddrPort {
+func reflector(t testing.TB, m *natlab.Machine, address string) netip.AddrPort {
 	t.Helper()
 	ln := check(m.Listen("tcp", address))(t)
 	pc := check(m.ListenPacket("udp", address))(t)
@@ -69,15 +69,19 @@ func reflector(t *testing.T, m *natlab.Machine, address string) netip.AddrPort {
 
 // client opens UDP sockets and TCP connections on one port of a host.
 type client struct {
-	t *testing.T
+	t testing.TB
 	m *natlab.Machine
 }
 
 // tcp connects from port to the address and returns the connection. The port can be shared.
 func (c client) tcp(port int, to netip.AddrPort) (net.Conn, error) {
+	return c.tcpWithin(within, port, to)
+}
+
+func (c client) tcpWithin(limit time.Duration, port int, to netip.AddrPort) (net.Conn, error) {
 	var conn net.Conn
 	err := c.m.Do(func() (err error) {
-		d := net.Dialer{Control: shared, LocalAddr: &net.TCPAddr{Port: port}, Timeout: within}
+		d := net.Dialer{Control: shared, LocalAddr: &net.TCPAddr{Port: port}, Timeout: limit}
 		conn, err = d.Dial("tcp", to.String())
 		return err
 	})
@@ -97,6 +101,22 @@ func (c client) seen(port int, to netip.AddrPort) netip.AddrPort {
 	return readSeen(c.t, conn)
 }
 
+// listen listens on a port that connections leave from too.
+func (c client) listen(port int) net.Listener {
+	c.t.Helper()
+	var ln net.Listener
+	err := c.m.Do(func() (err error) {
+		lc := net.ListenConfig{Control: shared}
+		ln, err = lc.Listen(context.Background(), "tcp4", (&net.TCPAddr{Port: port}).String())
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
 // udp opens a UDP socket on port.
 func (c client) udp(port int) *net.UDPConn {
 	c.t.Helper()
@@ -109,7 +129,7 @@ func (c client) udp(port int) *net.UDPConn {
 }
 
 // seenUDP asks a reflector what it sees of the socket.
-func seenUDP(t *testing.T, pc *net.UDPConn, to netip.AddrPort) netip.AddrPort {
+func seenUDP(t testing.TB, pc *net.UDPConn, to netip.AddrPort) netip.AddrPort {
 	t.Helper()
 	if _, err := pc.WriteToUDPAddrPort([]byte("?"), to); err != nil {
 		t.Fatal(err)
@@ -117,7 +137,7 @@ func seenUDP(t *testing.T, pc *net.UDPConn, to netip.AddrPort) netip.AddrPort {
 	return readSeen(t, pc)
 }
 
-func readSeen(t *testing.T, r interface {
+func readSeen(t testing.TB, r interface {
 	io.Reader
 	SetReadDeadline(time.Time) error
 }) netip.AddrPort {
@@ -136,7 +156,7 @@ func readSeen(t *testing.T, r interface {
 }
 
 // arrives reports whether a datagram sent to the endpoint arrives at the socket.
-func arrives(t *testing.T, from *net.UDPConn, to netip.AddrPort, at *net.UDPConn) bool {
+func arrives(t testing.TB, from *net.UDPConn, to netip.AddrPort, at *net.UDPConn) bool {
 	t.Helper()
 	if _, err := from.WriteToUDPAddrPort([]byte("hello"), to); err != nil {
 		t.Fatal(err)

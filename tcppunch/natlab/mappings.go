@@ -205,9 +205,12 @@ func (t *mappings) prune(m *mapping, now int64) bool {
 
 // sweep prunes everything, once per second at most.
 func (t *mappings) sweep(now int64) {
-	if now-t.swept < int64(time.Second) {
-		return
+	if now-t.swept >= int64(time.Second) {
+		t.pruneAll(now)
 	}
+}
+
+func (t *mappings) pruneAll(now int64) {
 	t.swept = now
 	for _, m := range t.byInside {
 		t.prune(m, now)

@@ -19,6 +19,7 @@ type system struct {
 	boxes []*box
 	wires *namespace // the wire ends of veth pairs, or nil
 	timer *timer
+	heir  *heir
 }
 
 // Support reports why labs cannot run here, as an error that wraps ErrUnsupported, or nil.
@@ -67,6 +68,9 @@ func (s *system) start(ctx context.Context, l *Lab, boxes []*box, kind Device) (
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("starting the lab: %w", err)
 	}
+	if s.heir, err = startHeir(s.ids()); err != nil {
+		return err
+	}
 	l.readers.Go(func() { ring(l.net, s.timer) })
 	for _, b := range boxes {
 		for _, p := range b.ports {
@@ -74,6 +78,17 @@ func (s *system) start(ctx context.Context, l *Lab, boxes []*box, kind Device) (
 		}
 	}
 	return nil
+}
+
+// ids are the namespaces in which programs can be.
+func (s *system) ids() []string {
+	var all []string
+	for _, b := range s.boxes {
+		if b.ns != nil {
+			all = append(all, b.ns.id())
+		}
+	}
+	return all
 }
 
 // make makes the namespace of b and what is in it.
@@ -100,6 +115,9 @@ func (b *box) make(set *setup) (err error) {
 	return b.ns.call(func() error { return feed(b.rules, "nft", "-f", "-") })
 }
 
+// killAll kills every process in the lab's namespaces.
+func (s *system) killAll() { killInside(s.ids()) }
+
 // stop takes everything down. Programs are dead by now.
 func (s *system) stop(l *Lab) error {
 	l.net.mu.Lock()
@@ -117,6 +135,9 @@ func (s *system) stop(l *Lab) error {
 		errs = append(errs, s.timer.close())
 	}
 	l.readers.Wait()
+	if s.heir != nil {
+		s.heir.dismiss()
+	}
 	for _, b := range s.boxes {
 		if b.ns != nil {
 			b.ns.close()

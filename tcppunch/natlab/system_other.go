@@ -21,6 +21,8 @@ type system struct{}
 
 func (s *system) start(context.Context, *Lab, []*box, Device) error { return Support() }
 
+func (s *system) killAll() {}
+
 func (s *system) stop(*Lab) error { return nil }
 
 type namespace struct{}
