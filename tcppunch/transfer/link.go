@@ -43,6 +43,7 @@ type link struct {
 	cancel context.CancelCauseFunc
 	once   sync.Once
 	wg     sync.WaitGroup
+	caller context.Context
 	unhook func() // detaches from the caller's context
 
 	in      chan frame
@@ -66,13 +67,14 @@ func newLink(ctx context.Context, conn net.Conn, idle time.Duration, gated bool)
 		idle = defaultIdle
 	}
 	l := &link{
-		conn:  conn,
-		idle:  idle,
-		in:    make(chan frame, 1),
-		pool:  make(chan []byte, blocks),
-		gated: gated,
-		w:     bufio.NewWriterSize(conn, buffered),
-		wrote: time.Now(),
+		caller: ctx,
+		conn:   conn,
+		idle:   idle,
+		in:     make(chan frame, 1),
+		pool:   make(chan []byte, blocks),
+		gated:  gated,
+		w:      bufio.NewWriterSize(conn, buffered),
+		wrote:  time.Now(),
 	}
 	for range blocks {
 		l.pool <- nil // grown on demand
@@ -137,8 +139,13 @@ func (l *link) finish(err error) error {
 		_ = l.writeLast(kindFail, appendFail(nil, code, message))
 	}
 	l.wg.Wait()
-	if l.remote != nil && errors.Is(cause, ErrPeerGone) {
-		return l.remote // why the connection broke
+	if errors.Is(cause, ErrPeerGone) { // find out why
+		switch {
+		case l.caller.Err() != nil: // the caller may well have closed it
+			return interrupted(l.caller)
+		case l.remote != nil:
+			return l.remote
+		}
 	}
 	return cause
 }
@@ -326,7 +333,9 @@ func (l *link) beat() {
 		case <-l.ctx.Done():
 			return
 		}
-		l.mu.Lock()
+		if !l.mu.TryLock() {
+			continue // somebody is writing: no need
+		}
 		if !l.silent && time.Since(l.wrote) > heartbeat/2 {
 			_ = l.writeLocked(kindPing, nil, true)
 		}
