@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer"
+)
+
+// The exit statuses of the contract.
+const (
+	statusFailed      = 1
+	statusUsage       = 2
+	statusNoPath      = 3
+	statusWrongCode   = 4
+	statusRefused     = 5
+	statusInterrupted = 130
+)
+
+// A failure is how an error leaves the program.
+type failure struct {
+	status int
+	code   string // the `code` of the error event
+	err    error
+	advice string // what to try next
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func usage(err error) error { return &failure{status: statusUsage, code: "usage", err: err} }
+
+func interrupted(err error) error {
+	return &failure{status: statusInterrupted, code: "interrupted", err: errors.Join(errInterrupted, err)}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// rules say which error has which status. The first that matches counts. The
+// codes are documented in README.
+var rules = []struct {
+	is     error
+	status int
+	code   string
+	advice string
+}{
+	{tcppunch.ErrPortInUse, statusFailed, "port-in-use", "end that program, or choose another port with --port and tell the other side"},
+	{pair.ErrWordsOnOneSide, statusWrongCode, "wrong-code", "give the words to both sides, or to neither"},
+	{pair.ErrWrongWords, statusWrongCode, "wrong-code", "check the words on both sides"},
+	{tcppunch.ErrRejected, statusWrongCode, "wrong-code", "check the words on both sides"},
+	{pair.ErrNotConfirmed, statusWrongCode, "not-confirmed", "if the words differed, somebody sits between you: use words of your own, behind a slash at the end of the address"},
+	{pair.ErrCommitment, statusWrongCode, "not-confirmed", ""},
+	{errNoTerminal, statusWrongCode, "no-terminal", "put words behind the address on both sides (--peer ADDR/word-word-word), or trust the network with --yes"},
+	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
+	{context.DeadlineExceeded, statusNoPath, "timeout", "check the addresses on both sides, and that both run at the same time"},
+	{tcppunch.ErrNoPath, statusNoPath, "no-path", "check the addresses on both sides, or try another network"},
+	{fs.ErrNotExist, statusFailed, "not-found", ""},
+	{fs.ErrPermission, statusFailed, "permission", ""},
+}
+
+// classify finds the status of any error.
+func classify(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	var dial *tcppunch.DialError
+	if errors.As(err, &dial) && dial.Answered && errors.Is(err, tcppunch.ErrNoPath) && !errors.Is(err, tcppunch.ErrNoNetwork) {
+		return &failure{statusNoPath, "no-path", err, "check the addresses on both sides, or try another network"}
+	}
+	if code := transfer.Code(err); code != "" && code != "failed" {
+		return transferFailure(code, err)
+	}
+	for _, r := range rules {
+		if errors.Is(err, r.is) {
+			return &failure{r.status, r.code, err, r.advice}
+		}
+	}
+	return &failure{statusFailed, "failed", err, ""}
+}
+
+// transferFailure tells apart what the peer did not want from what broke.
+func transferFailure(code string, err error) *failure {
+	f := &failure{status: statusFailed, code: code, err: err}
+	var remote *transfer.RemoteError
+	theirs := errors.As(err, &remote)
+	switch {
+	case theirs && (errors.Is(err, transfer.ErrRefused) || errors.Is(err, transfer.ErrExists)):
+		f.status = statusRefused
+	case errors.Is(err, transfer.ErrExists):
+		f.advice = "receive into another folder with --out, or replace what is there with --overwrite"
+	case errors.Is(err, transfer.ErrNoSpace) && !theirs:
+		f.advice = "make room, or receive into another folder with --out"
+	case errors.Is(err, transfer.ErrPeerGone):
+		f.advice = "start both sides again"
+	}
+	return f
+}

@@ -1,0 +1,89 @@
+// Command tcppunch sends files directly between two machines, over TCP, through
+// their NATs and firewalls. `tcppunch --help` tells how.
+//
+// Its words, exit statuses and JSON events are a contract. The exit statuses:
+//
+//	0 done · 1 failed · 2 usage · 3 no path to the peer · 4 wrong code or failed
+//	authentication · 5 refused by the peer · 130 interrupted
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+)
+
+// cli is the command line. Flags that all commands share stand here.
+type cli struct {
+	JSON    bool          `help:"Print NDJSON events on standard output." name:"json"`
+	Verbose bool          `short:"v" help:"Tell every attempt."`
+	Timeout time.Duration `default:"10m" help:"How long to look for the peer."`
+	STUN    []string      `name:"stun" env:"TCPPUNCH_STUN" placeholder:"HOST[:PORT],…" help:"STUN servers that tell this side's public address."`
+
+	Send       sendCmd                   `cmd:"" help:"Send files."`
+	Recv       recvCmd                   `cmd:"" help:"Receive files."`
+	Version    versionCmd                `cmd:"" help:"Print the version."`
+	Completion kongcompletion.Completion `cmd:"" help:"Print shell code that turns tab completion on."`
+}
+
+func main() { os.Exit(run(os.Args[1:], time.Now())) }
+
+// run is the whole program; it returns the exit status.
+func run(args []string, started time.Time) int {
+	var c cli
+	out := newOutput(os.Stdout, os.Stderr, started)
+	parser, err := kong.New(&c, kong.Name("tcppunch"),
+		kong.Description("Send files directly between two machines: through both routers, with no port opened, by TCP."),
+		kong.UsageOnError(), kong.Writers(os.Stdout, os.Stderr),
+		kong.ShortUsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Configuration(kong.JSON, configFiles()...))
+	if err != nil {
+		return out.fail(usage(err))
+	}
+	kongcompletion.Register(parser)
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		out.json = wantsJSON(args)
+		return out.fail(usage(err))
+	}
+	out.json, out.verbose = c.JSON, c.Verbose
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	err = kctx.Run(&c, out)
+	if err != nil && ctx.Err() != nil && !errors.As(err, new(*failure)) {
+		err = interrupted(err)
+	}
+	return out.fail(err)
+}
+
+// configFiles is where defaults for flags may stand, as JSON.
+func configFiles() []string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return nil
+	}
+	return []string{filepath.Join(dir, "tcppunch", "config.json")}
+}
+
+// wantsJSON finds the flag where parsing has failed.
+func wantsJSON(args []string) bool {
+	for _, a := range args {
+		if a == "--json" || a == "--json=true" {
+			return true
+		}
+		if a == "--" {
+			return false
+		}
+	}
+	return false
+}

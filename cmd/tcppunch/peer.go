@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
+)
+
+// peerFlags are the flags of commands that connect to a peer.
+type peerFlags struct {
+	Peer string `placeholder:"ADDR" help:"The other side's address: ip:port, several joined by commas, then perhaps /word-word-word; or 'ask'."`
+	Port uint16 `default:"7070" help:"This side's port. The three after it are used too."`
+	Yes  bool   `short:"y" help:"Ask nothing: accept the offer, and trust the network where no words were given."`
+}
+
+// maxUnproven bounds the connections that end after the peer has seen our proof
+// and before it gave its own: each may have tested a guess at the words.
+const maxUnproven = 16
+
+// ownWords is how many words an address line carries: 31 bits, for an attacker
+// who has a handful of tries.
+const ownWords = 3
+
+// A meeting is what is needed to connect to a peer without a server.
+type meeting struct {
+	flags  *peerFlags
+	common *cli
+	side   tcppunch.Side
+	out    *output
+
+	line     pair.Line // the peer's
+	ownWords string
+	secret   pair.Secret
+	unproven atomic.Int32
+}
+
+// connect finds the peer and returns an authenticated connection.
+func (f *peerFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
+	m := &meeting{flags: f, common: common, side: side, out: out}
+	asked := f.Peer == "ask"
+	switch {
+	case f.Peer == "":
+		return nil, usage(errPeerMissing)
+	case asked:
+		if t, err := openTerminal(); err != nil {
+			return nil, usage(errors.New("--peer ask needs a terminal to ask on"))
+		} else {
+			t.Close()
+		}
+	default:
+		if err := m.setPeer(f.Peer); err != nil {
+			return nil, usage(err)
+		}
+		if err := m.mayTrust(); err != nil {
+			return nil, err
+		}
+	}
+	cfg := &tcppunch.Config{Side: side, Port: f.Port, Spare: nextSpare(f.Port, time.Now())}
+	if asked {
+		cfg.STUN = stunServers(common.STUN)
+	}
+	local, err := tcppunch.Gather(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if asked {
+		if err := m.askPeer(ctx, local); err != nil {
+			local.Close()
+			return nil, err
+		}
+	}
+	cfg.Local, cfg.Peer, cfg.Auth, cfg.Trace = local, m.line.Addrs, m.authenticate, m.trace()
+	return m.dial(ctx, cfg)
+}
+
+func (m *meeting) setPeer(s string) error {
+	line, err := pair.ParseLine(s)
+	if err != nil {
+		return err
+	}
+	m.line = line
+	m.secret, err = pair.NewSecret(m.ownWords, line.Words)
+	return err
+}
+
+// mayTrust refuses early what could not be confirmed later.
+func (m *meeting) mayTrust() error {
+	if !m.secret.Empty() || m.flags.Yes {
+		return nil
+	}
+	t, err := openTerminal()
+	if err != nil {
+		return errNoTerminal
+	}
+	t.Close()
+	return nil
+}
+
+// askPeer shows this side's address line and asks for the other's.
+func (m *meeting) askPeer(ctx context.Context, local *tcppunch.Local) error {
+	m.ownWords = pair.Words(ownWords)
+	addrs := append([]netip.AddrPort(nil), local.Public()...)
+	addrs = append(addrs, local.Hosts()...)
+	if len(addrs) == 0 {
+		return tcppunch.ErrNoNetwork
+	}
+	if err := local.STUNError(); err != nil {
+		m.out.say("Warning: the public address is unknown, so this reaches your own network only (%v).", oneLine(err))
+	}
+	m.tellAddress(local)
+	m.out.say("Your address, for the other side:  %s", pair.Line{Addrs: addrs, Words: m.ownWords})
+	t, err := openTerminal()
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	for {
+		s, err := t.ask(ctx, "The other side's address:          ")
+		if err != nil {
+			return err
+		}
+		if err = m.setPeer(s); err == nil {
+			return nil
+		}
+		m.out.say("%v", err)
+	}
+}
+
+func (m *meeting) tellAddress(local *tcppunch.Local) {
+	e := struct {
+		TCP   string   `json:"tcp,omitempty"`
+		Local []string `json:"local"`
+	}{Local: []string{}}
+	for _, a := range local.Public() {
+		e.TCP = a.String()
+	}
+	for _, a := range local.Hosts() {
+		e.Local = append(e.Local, a.String())
+	}
+	m.out.event("address", e)
+}
+
+// authenticate runs on every connection, before one is chosen.
+func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []byte) error {
+	err := pair.Auth{Secret: m.secret}.Run(ctx, conn, m.side == tcppunch.SideA, exporter)
+	switch {
+	case errors.Is(err, pair.ErrWrongWords), errors.Is(err, pair.ErrWordsOnOneSide):
+		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
+	case pair.Guess(err) && m.unproven.Add(1) > maxUnproven:
+		return fmt.Errorf("%w: %w, %d times", tcppunch.ErrRejected, err, maxUnproven)
+	}
+	return err
+}
+
+// dial waits for the peer and tells what came of it.
+func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Conn, error) {
+	where := joinAddrs(m.line.Addrs)
+	m.out.event("waiting", struct {
+		Where string `json:"where"`
+	}{where})
+	m.out.say("Waiting for %s …", where)
+	limited, cancel := context.WithTimeout(ctx, m.common.Timeout)
+	defer cancel()
+	conn, err := tcppunch.Dial(limited, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, interrupted(err)
+		}
+		return nil, plainWords(err)
+	}
+	m.out.connected(conn.Path())
+	if m.secret.Empty() {
+		if err := m.checkWords(ctx, conn); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
+// plainWords leaves of a failed authentication what a person can use.
+func plainWords(err error) error {
+	for _, plain := range []error{pair.ErrWrongWords, pair.ErrWordsOnOneSide} {
+		if errors.Is(err, tcppunch.ErrRejected) && errors.Is(err, plain) {
+			return plain
+		}
+	}
+	return err
+}
+
+// checkWords has both people compare three words, as no secret was shared.
+func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
+	exporter, err := conn.Exporter()
+	if err != nil {
+		return err
+	}
+	words, err := pair.CheckWords(ctx, conn, m.side == tcppunch.SideA, exporter)
+	if err != nil {
+		return err
+	}
+	m.out.event("check_words", struct {
+		Words string `json:"words"`
+	}{words})
+	m.out.say("Check words: %s", words)
+	return pair.Confirm(ctx, conn, func(ctx context.Context) (bool, error) {
+		if m.flags.Yes {
+			m.out.say("Warning: --yes: the check words were not compared; whoever is on the network between you could be the other side.")
+			return true, nil
+		}
+		t, err := openTerminal()
+		if err != nil {
+			return false, errNoTerminal
+		}
+		defer t.Close()
+		return t.yes(ctx, "Does the other screen show the same words?", false)
+	})
+}
+
+// trace turns what the engine does into lines for --verbose.
+func (m *meeting) trace() *tcppunch.Trace {
+	return &tcppunch.Trace{
+		AttemptStart: func(a tcppunch.Attempt) { m.out.detail("trying: %v", a) },
+		AttemptDone: func(a tcppunch.Attempt, err error) {
+			if err != nil {
+				m.out.detail("failed: %v: %v", a, err)
+				return
+			}
+			m.out.detail("TCP connected: %v", a)
+		},
+		Authenticated: func(a tcppunch.Attempt) { m.out.detail("authenticated: %v", a) },
+		Failed: func(a tcppunch.Attempt, err error) {
+			if errors.Is(err, tcppunch.ErrRejected) {
+				m.out.say("Warning: whoever answers at %v has other words.", a.Remote)
+				return
+			}
+			m.out.detail("not the peer: %v: %v", a, err)
+		},
+	}
+}
+
+func joinAddrs(as []netip.AddrPort) string {
+	var s []string
+	for _, a := range as {
+		s = append(s, a.String())
+	}
+	return strings.Join(s, ", ")
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer"
+)
+
+// sendCmd is `tcppunch send`.
+type sendCmd struct {
+	peerFlags
+	Paths []string `arg:"" name:"path" help:"Files to send." type:"path"`
+}
+
+// Help shows examples below the flags.
+func (sendCmd) Help() string {
+	return `Both sides tell each other's address; neither needs an open port:
+
+  tcppunch send --peer 203.0.113.20:7070/otter-lamp-sofa holiday.mov
+  tcppunch recv --peer 203.0.113.10:7070/otter-lamp-sofa
+
+or let the program find this side's address and ask for the other one:
+
+  tcppunch send --peer ask holiday.mov`
+}
+
+// Run sends the files and returns when the peer has them.
+func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
+	src, err := transfer.Files(c.Paths)
+	if err != nil {
+		return err
+	}
+	conn, err := c.connect(ctx, common, tcppunch.SideA, out)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	bar := newProgress(out, true)
+	sum, err := transfer.Send(ctx, conn, src, &transfer.SendOptions{Trace: bar.trace()})
+	bar.end(err == nil)
+	if err != nil {
+		return err
+	}
+	out.done("Sent", sum)
+	return nil
+}
+
+var errPeerMissing = errors.New("tell the other side's address with --peer (ip:port, or `ask`)")

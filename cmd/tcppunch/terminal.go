@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// errNoTerminal says that nobody can be asked.
+var errNoTerminal = errors.New("there is no terminal to compare check words on, and no words were given")
+
+// A terminal asks the person, on /dev/tty and not on standard input, which may
+// be a file.
+type terminal struct {
+	in, out *os.File
+	lines   *bufio.Reader
+}
+
+func openTerminal() (*terminal, error) {
+	in, out := "/dev/tty", "/dev/tty"
+	if runtime.GOOS == "windows" {
+		in, out = "CONIN$", "CONOUT$"
+	}
+	r, err := os.OpenFile(in, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	w, err := os.OpenFile(out, os.O_RDWR, 0)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &terminal{in: r, out: w, lines: bufio.NewReader(r)}, nil
+}
+
+func (t *terminal) Close() {
+	t.in.Close()
+	t.out.Close()
+}
+
+// ask prints a question and returns the answer, or ctx's error.
+func (t *terminal) ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(t.out, question)
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := t.lines.ReadString('\n')
+		got <- answer{strings.TrimSpace(line), err}
+	}()
+	select {
+	case a := <-got:
+		if a.err != nil && a.line == "" {
+			return "", fmt.Errorf("reading the terminal: %w", a.err)
+		}
+		return a.line, nil
+	case <-ctx.Done():
+		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // where terminals have no deadlines, the process is about to end
+		fmt.Fprintln(t.out)
+		return "", ctx.Err()
+	}
+}
+
+// yes asks until the answer is yes or no. An empty answer is the one given.
+func (t *terminal) yes(ctx context.Context, question string, empty bool) (bool, error) {
+	choice := " [y/N] "
+	if empty {
+		choice = " [Y/n] "
+	}
+	for {
+		a, err := t.ask(ctx, question+choice)
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(a) {
+		case "":
+			return empty, nil
+		case "y", "yes":
+			return true, nil
+		case "n", "no":
+			return false, nil
+		}
+	}
+}
