@@ -1,0 +1,266 @@
+package pair
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+
+	"filippo.io/cpace"
+)
+
+var (
+	// ErrWrongWords means that the two sides do not have the same words, or that somebody sits between them. The
+	// exchange ran to its end and both sides know. It counts as a guess.
+	ErrWrongWords = errors.New("the words are not the same on both sides")
+	// ErrUnproven means that the peer did not prove its words, although it has seen our proof: it went away, sent
+	// nonsense or kept silent. It may thus have tested a guess, so this counts as one, like ErrWrongWords.
+	ErrUnproven = errors.New("the other side did not prove that it knows the words")
+	// ErrWordsOnOneSide means that one side has words and the other has none. Nothing was guessed.
+	ErrWordsOnOneSide = errors.New("only one of the two sides has words: give the same to both, or to neither")
+	// ErrProtocol means that the peer sent something that does not belong into this exchange. Nothing was guessed.
+	ErrProtocol = errors.New("unexpected data while authenticating")
+	// ErrVersion means that the peer speaks another version of this exchange. Nothing was guessed.
+	ErrVersion = errors.New("the other side speaks another version of the pairing protocol")
+)
+
+const (
+	version     = 1
+	label       = "tcppunch pair v1 "
+	minExporter = 32   // bytes
+	maxExporter = 1024 // bytes
+
+	startSize = 16 + 32 // salt and group element
+	replySize = 32      // group element
+	proofSize = sha256.Size
+
+	flagInitiator = 1 << 0
+	flagWords     = 1 << 1
+)
+
+// Guess reports whether an error of [Auth.Run] must be counted against a limit of guesses: the peer did learn whether
+// one guess at the words was right, and it was not proven to be. A broken line before that point, garbage, or words on one
+// side only are no guesses, and limits that count them would let strangers end a code.
+func Guess(err error) bool { return errors.Is(err, ErrWrongWords) || errors.Is(err, ErrUnproven) }
+
+// Auth proves to the peer of a connection that both know the same words, without showing the words to anybody who
+// does not. The zero value has no words.
+type Auth struct {
+	Secret Secret
+}
+
+// Run authenticates conn, an encrypted connection whose peer is not yet known, and leaves it open. Exactly one of the two
+// sides must be the initiator. exporter is at least 32 bytes of keying material exported from the encrypted connection (RFC
+// 5705, RFC 9266), the same on both sides; through it a man in the middle, who needs two connections, fails.
+//
+// Nil means that both sides know the words, or that neither has any: then [Secret.Empty] is true, the peer is anybody
+// yet, and the caller goes on with [CheckWords]. When the words are wrong both sides get [ErrWrongWords]; for this
+// close conn in an orderly way, by sending what is pending, and do not reset it. See [Guess] for what to count.
+//
+// The initiator is done when it has sent its proof, half a round trip before the responder: its nil does not
+// yet mean that the responder has got it.
+//
+// A silent peer is waited for until ctx ends, so give it a deadline. Nothing else may use conn meanwhile. Deadlines on conn
+// are cleared. After an error conn is of no use but to be closed.
+func (a Auth) Run(ctx context.Context, conn net.Conn, initiator bool, exporter []byte) error {
+	if err := checkExporter(exporter); err != nil {
+		return err
+	}
+	r := run{conn: conn, secret: a.Secret, exporter: exporter}
+	err := guarded(ctx, conn, func() error {
+		if initiator {
+			return r.initiate()
+		}
+		return r.respond()
+	})
+	if err != nil && r.exposed && !Guess(err) {
+		err = fmt.Errorf("%w: %w", ErrUnproven, err)
+	}
+	if err != nil {
+		return fmt.Errorf("authenticating: %w", err)
+	}
+	return nil
+}
+
+func checkExporter(b []byte) error {
+	if len(b) < minExporter || len(b) > maxExporter {
+		return fmt.Errorf("exporter of %d bytes: %d to %d are needed", len(b), minExporter, maxExporter)
+	}
+	return nil
+}
+
+// run is one authentication. Both sides of it end with a proof of having the same CPace key:
+//
+//	initiator                                   responder
+//	hello(words?), start (if it has words)  ->
+//	                                        <-  hello(words?), reply with proof (if both have words)
+//	proof (if both have words)              ->
+type run struct {
+	conn       net.Conn
+	secret     Secret
+	exporter   []byte
+	transcript []byte // the bodies so far, in the order above
+	exposed    bool   // the peer can have our proof and owes us its own
+}
+
+func (r *run) initiate() error {
+	first := [][]byte{r.hello(flagInitiator)}
+	var state *cpace.State
+	if !r.secret.Empty() {
+		start, s, err := cpace.Start(r.secret.words, r.context())
+		if err != nil {
+			return err
+		}
+		r.note(start)
+		state, first = s, append(first, message(kindStart, start...))
+	}
+	if err := write(r.conn, first...); err != nil {
+		return err
+	}
+	words, err := r.readHello(0)
+	if err != nil {
+		return err
+	}
+	if words == r.secret.Empty() {
+		return ErrWordsOnOneSide
+	}
+	if !words {
+		return nil
+	}
+	reply, err := read(r.conn, kindReply, replySize+proofSize)
+	if err != nil {
+		return err
+	}
+	key, err := state.Finish(reply[:replySize])
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrProtocol, err)
+	}
+	r.note(reply[:replySize])
+	want, err := r.proof(key, "responder")
+	if err != nil {
+		return err
+	}
+	r.note(reply[replySize:])
+	mine, err := r.proof(key, "initiator")
+	if err != nil {
+		return err
+	}
+	// Sent before judging, so that the peer learns of wrong words too. It tells nobody anything more: the peer's
+	// element is fixed by now, and with it the one guess that it can test.
+	sent := write(r.conn, message(kindProof, mine...))
+	if !hmac.Equal(reply[replySize:], want) {
+		return ErrWrongWords
+	}
+	return sent
+}
+
+func (r *run) respond() error {
+	words, err := r.readHello(flagInitiator)
+	if errors.Is(err, ErrVersion) {
+		_ = write(r.conn, r.hello(0)) // so that the peer can say the same
+	}
+	if err != nil {
+		return err
+	}
+	var start []byte
+	if words {
+		// Read even if we have none, because closing with unread data resets a connection.
+		if start, err = read(r.conn, kindStart, startSize); err != nil {
+			return err
+		}
+		r.note(start)
+	}
+	hello := r.hello(0)
+	if !words || r.secret.Empty() {
+		if err := write(r.conn, hello); err != nil {
+			return err
+		}
+		if words == r.secret.Empty() {
+			return ErrWordsOnOneSide
+		}
+		return nil
+	}
+	return r.reply(hello, start)
+}
+
+// reply is the rest of respond, when both sides have words.
+func (r *run) reply(hello, start []byte) error {
+	element, key, err := cpace.Exchange(r.secret.words, r.context(), start)
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrProtocol, err)
+	}
+	r.note(element)
+	mine, err := r.proof(key, "responder")
+	if err != nil {
+		return err
+	}
+	r.note(mine)
+	want, err := r.proof(key, "initiator")
+	if err != nil {
+		return err
+	}
+	r.exposed = true // from the first byte on, whether or not the write succeeds
+	if err := write(r.conn, hello, message(kindReply, append(element, mine...)...)); err != nil {
+		return err
+	}
+	theirs, err := read(r.conn, kindProof, proofSize)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(theirs, want) {
+		return ErrWrongWords
+	}
+	return nil
+}
+
+// hello tells version, role and whether this side has words.
+func (r *run) hello(role byte) []byte {
+	flags := role
+	if !r.secret.Empty() {
+		flags |= flagWords
+	}
+	r.note([]byte{version, flags})
+	return message(kindHello, version, flags)
+}
+
+// readHello reads the hello of a peer that must have this role, and returns whether it has words.
+func (r *run) readHello(role byte) (bool, error) {
+	body, err := read(r.conn, kindHello, 2)
+	if err != nil {
+		return false, err
+	}
+	r.note(body)
+	v, flags := body[0], body[1]
+	switch {
+	case v != version:
+		return false, fmt.Errorf("%w: %d instead of %d", ErrVersion, v, version)
+	case flags&^(flagInitiator|flagWords) != 0:
+		return false, fmt.Errorf("%w: unknown flags %#02x", ErrProtocol, flags)
+	case flags&flagInitiator != role:
+		return false, fmt.Errorf("%w: both sides claim the same role", ErrProtocol)
+	}
+	return flags&flagWords != 0, nil
+}
+
+func (r *run) note(body []byte) { r.transcript = append(r.transcript, body...) }
+
+// context binds the CPace key to this protocol, to the roles and to the encrypted connection.
+func (r *run) context() *cpace.ContextInfo {
+	return cpace.NewContextInfo(label+"initiator", label+"responder", append([]byte(label), r.exporter...))
+}
+
+// proof is what shows the one side's knowledge of the key to the other. Each direction has a key of its own, so a
+// reflected proof is of no use. The initiator's covers the responder's as well, so that they agree on the outcome.
+func (r *run) proof(key []byte, role string) ([]byte, error) {
+	k, err := hkdf.Expand(sha256.New, key, label+role+" proof", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	m := hmac.New(sha256.New, k)
+	m.Write(r.transcript)
+	m.Write(r.exporter)
+	return m.Sum(nil), nil
+}

@@ -1,0 +1,45 @@
+// Package pair makes sure that the peer of a connection is the one that is meant. It works inside an existing encrypted
+// connection, whose certificates nobody knows, and never dials.
+//
+// Two people either share words, such as "abdomen-yogurt-otter", or compare some afterwards. With words, both sides run
+//
+//	secret, err := pair.NewSecret(own, peers)
+//	err = pair.Auth{Secret: secret}.Run(ctx, conn, initiator, exporter)
+//
+// on every connection. Where both secrets are empty, Run only agrees on that, and on the connection that will be used
+// both sides go on with
+//
+//	words, err := pair.CheckWords(ctx, conn, server, exporter)
+//	err = pair.Confirm(ctx, conn, func(ctx context.Context) (bool, error) { /* show words, ask */ })
+//
+// The exporter is tls.ConnectionState.ExportKeyingMaterial of conn, under any label of the caller's, the same on both sides.
+//
+// # With words
+//
+//	initiator                                   responder
+//	hello(words?), start (if it has words)  ->
+//	                                        <-  hello(words?), reply with proof (if both have words)
+//	proof (if both have words)              ->
+//
+// Start and reply are CPace, a balanced PAKE: its key is the same on both sides if the words are, and an
+// eavesdropper cannot try words on the messages. The exporter is part of it, so a man in the middle, who has one
+// encrypted connection with each side, cannot pass the messages on. A proof is an HMAC of all that was said, by a key
+// that CPace gave, one key per direction. Each side sends its own before it judges the other's, so both learn the outcome.
+//
+// # Without words
+//
+//	server                                      client
+//	commit SHA-256(nS)                      ->
+//	                                        <-  nonce nC
+//	open nS                                 ->
+//	words = HKDF(exporter, nC, nS)
+//	confirm yes or no                      <->  confirm yes or no
+//
+// # What it is worth
+//
+// The attacker owns the network: listens, answers in the peer's stead, sits between both. With words each try costs one
+// connection and tests one guess, and n words make one in 1296^n; the caller limits the tries, see [Guess]. With check
+// words the attacker has a single try at one in 2^31, if both people look. Who knows the words is trusted, as is
+// whoever can read the screens. That somebody prevents the connection altogether is not defended against. Words are not stored and
+// the transferred bytes do not depend on them: words that leak later give nothing away about earlier connections.
+package pair

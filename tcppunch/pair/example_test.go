@@ -1,0 +1,71 @@
+package pair_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
+)
+
+// What both sides run on every connection they get. The one that sends is the initiator here.
+func Example() {
+	authenticate := func(ctx context.Context, conn *tls.Conn, sending bool, own, peers string) error {
+		secret, err := pair.NewSecret(own, peers)
+		if err != nil {
+			return err
+		}
+		state := conn.ConnectionState()
+		exporter, err := state.ExportKeyingMaterial("EXPERIMENTAL example", nil, 32)
+		if err != nil {
+			return err
+		}
+		if err := (pair.Auth{Secret: secret}).Run(ctx, conn, sending, exporter); err != nil {
+			return err // count it as a guess if pair.Guess(err)
+		}
+		if !secret.Empty() {
+			return nil
+		}
+		words, err := pair.CheckWords(ctx, conn, sending, exporter)
+		if err != nil {
+			return err
+		}
+		return pair.Confirm(ctx, conn, func(context.Context) (bool, error) {
+			fmt.Println("Does the other screen show", words, "too?")
+			return true, nil
+		})
+	}
+	_ = authenticate
+}
+
+// Both sides have the same words, typed differently.
+func ExampleAuth() {
+	a, b := net.Pipe()
+	exporter := make([]byte, 32) // of the TLS connection in real life
+	done := make(chan error)
+	go func() {
+		secret, _ := pair.NewSecret("ABDO yogurt", "")
+		done <- pair.Auth{Secret: secret}.Run(context.Background(), a, true, exporter)
+	}()
+	secret, _ := pair.NewSecret("", "abdomen-yogurt")
+	fmt.Println(pair.Auth{Secret: secret}.Run(context.Background(), b, false, exporter), <-done)
+	// Output: <nil> <nil>
+}
+
+func ExampleParseLine() {
+	line, err := pair.ParseLine(" 203.0.113.10, 192.168.1.5:7071 / abdo YOGURT ")
+	fmt.Println(line, err)
+	_, err = pair.ParseLine("example.org:7070")
+	fmt.Println(err)
+	// Output:
+	// 203.0.113.10:7070,192.168.1.5:7071/abdomen-yogurt <nil>
+	// "example.org:7070" looks like a host name: give the IP address instead (an address line looks like 203.0.113.10:7070,192.168.1.5:7070/abdomen-yogurt-otter)
+}
+
+func ExampleLine() {
+	line := pair.Line{Addrs: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:7070")}, Words: "abdomen-yogurt"}
+	fmt.Println(line)
+	// Output: [2001:db8::1]:7070/abdomen-yogurt
+}
