@@ -161,7 +161,7 @@ func (b *builder) host(h *hostPlan) {
 	case h.Behind == "":
 		p.routes = b.defaults(netip.Addr{}, netip.Addr{})
 	default:
-		p.routes = []string{"224.0.0.0/4"}
+		p.routes = []string{"224.0.0.0/4", "255.255.255.255"}
 	}
 	p.station.up = wireEnd{w, up}
 	w.ends[down] = p.station

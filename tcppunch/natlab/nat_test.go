@@ -377,3 +377,66 @@ func TestCarrierNAT(t *testing.T) {
 		})
 	}
 }
+
+// TestSymmetricPacketByPacket follows every packet of a sequential symmetric NAT (mapping and filtering by address and
+// port) in and out.
+func TestSymmetricPacketByPacket(t *testing.T) {
+	log := new(packets)
+	lab := natlab.NewWith(t, oneNAT(natlab.NAT{
+		Mapping:     natlab.AddressAndPortDependent,
+		Filtering:   natlab.AddressAndPortDependent,
+		Ports:       natlab.Sequential,
+		Step:        3,
+		Unsolicited: natlab.Reset,
+	}), &natlab.Options{Tap: log.add})
+	a, s := client{t, lab.Host("a")}, client{t, lab.Host("s")}
+	var seen []netip.AddrPort
+	for _, address := range []string{":3478", ":3479"} {
+		seen = append(seen, a.seen(7070, reflector(t, s.m, address)))
+	}
+	if seen[1].Port() != seen[0].Port()+3 {
+		t.Errorf("two destinations see %v, want ports 3 apart", seen)
+	}
+	// The endpoint of the first destination refuses the second, and one that nobody has is refused as well.
+	for _, to := range []netip.AddrPort{seen[0], netip.AddrPortFrom(seen[0].Addr(), seen[1].Port()+3)} {
+		if _, err := s.tcp(3480, to); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("connecting to %v: %v", to, err)
+		}
+	}
+	inside, outside := log.at("home", natlab.Inside, false), log.at("home", natlab.Outside, false)
+	translated := 0
+	for _, out := range outside {
+		if out.Flags() == "RA" {
+			continue // the NAT's own
+		}
+		in := inside[translated]
+		translated++
+		src, dst := in.Addrs()
+		newSrc, newDst := out.Addrs()
+		want := seen[0]
+		if dst.Port() == 3479 {
+			want = seen[1]
+		}
+		if src.String() != "192.168.1.2:7070" || newSrc != want || newDst != dst || out.TTL() != in.TTL()-1 || out.Flags() != in.Flags() {
+			t.Errorf("%v became %v, want source %v", in, out, want)
+		}
+		if string(in.Data[24:36]) != string(out.Data[24:36]) {
+			t.Errorf("%v became %v: the TCP header changed", in, out)
+		}
+	}
+	if translated != len(inside) || translated < 4 {
+		t.Errorf("%d packets went in and %d came out", len(inside), translated)
+	}
+	for i, in := range log.at("home", natlab.Inside, true) {
+		src, dst := in.Addrs()
+		if src.Addr() != s.m.Addr() || dst.String() != "192.168.1.2:7070" {
+			t.Errorf("packet %d that came in: %v", i, in)
+		}
+	}
+	if got := log.count("home", natlab.Outside, natlab.TCP, "RA"); got != 2 {
+		t.Errorf("%d resets, want 2", got)
+	}
+	if got := lab.NAT("home").Stats(); got.Mappings != 2 || got.Sessions != 2 || got.Refused != 2 {
+		t.Errorf("stats are %+v", got)
+	}
+}

@@ -1,0 +1,174 @@
+package natlab
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// segmentOf builds a packet with right checksums.
+func segmentOf(proto byte, src, dst netip.AddrPort, payload string) []byte {
+	head := map[byte]int{protoTCP: 20, protoUDP: 8, protoICMP: 8, protoICMPv6: 8}[proto]
+	v6 := src.Addr().Is6()
+	ip := 20
+	if v6 {
+		ip = 40
+	}
+	b := make([]byte, ip+head+len(payload))
+	l4 := writeIP(b, v6, proto, src.Addr(), dst.Addr(), len(b))
+	copy(b[l4+head:], payload)
+	field := l4 + 2
+	switch proto {
+	case protoTCP:
+		b[l4+12], b[l4+13] = 5<<4, flagSYN
+		field = l4 + 16
+	case protoUDP:
+		binary.BigEndian.PutUint16(b[l4+4:], uint16(len(b)-l4))
+		field = l4 + 6
+	case protoICMP:
+		b[l4] = 8
+		binary.BigEndian.PutUint16(b[l4+4:], src.Port())
+	case protoICMPv6:
+		b[l4] = 128
+		binary.BigEndian.PutUint16(b[l4+4:], src.Port())
+	}
+	if proto == protoTCP || proto == protoUDP {
+		binary.BigEndian.PutUint16(b[l4:], src.Port())
+		binary.BigEndian.PutUint16(b[l4+2:], dst.Port())
+	}
+	sealTransport(b, proto, l4, field)
+	return b
+}
+
+// sound reports whether all checksums of the whole packet b are right.
+func sound(b []byte) bool {
+	h, ok := parse(b, false)
+	if !ok {
+		return false
+	}
+	if !h.v6 && fold(onesSum(0, b[:h.l4])) != 0xffff {
+		return false
+	}
+	sum := transportSum(b, &h)
+	if h.fragment || sum == nil {
+		return true
+	}
+	var acc uint32
+	if h.proto != protoICMP {
+		acc = pseudoSum(b, h.proto, h.l4)
+	}
+	return fold(onesSum(acc, b[h.l4:])) == 0xffff
+}
+
+func samples() [][]byte {
+	a4, b4 := netip.MustParseAddrPort("192.168.1.2:7070"), netip.MustParseAddrPort("198.51.100.10:3478")
+	a6, b6 := netip.MustParseAddrPort("[2001:db8:0:1::2]:7070"), netip.MustParseAddrPort("[2001:db8::10]:3478")
+	var all [][]byte
+	for _, text := range []string{"", "odd", "even"} {
+		all = append(all, segmentOf(protoTCP, a4, b4, text), segmentOf(protoUDP, a4, b4, text), segmentOf(protoICMP, a4, b4, text),
+			segmentOf(protoTCP, a6, b6, text), segmentOf(protoUDP, a6, b6, text), segmentOf(protoICMPv6, a6, b6, text))
+	}
+	for _, cause := range all[:6] {
+		p := new(packet)
+		from := netip.MustParseAddr("198.18.0.1")
+		if cause[0]>>4 == 6 {
+			from = netip.MustParseAddr("2001:db8:ff02::1")
+		}
+		if icmpError(p, timeExceeded, from, cause) {
+			all = append(all, bytes.Clone(p.ip()))
+		}
+	}
+	return all
+}
+
+func TestSamplesAreSound(t *testing.T) {
+	for i, b := range samples() {
+		if !sound(b) {
+			t.Errorf("sample %d is not sound: %x", i, b)
+		}
+	}
+}
+
+// FuzzNAT sends any packet through a NAT, out and in, and through a wire with routers. What comes out has right checksums if
+// what went in had.
+func FuzzNAT(f *testing.F) {
+	for _, b := range samples() {
+		f.Add(b, true)
+		f.Add(b, false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, outwards bool) {
+		if len(b) > mtu {
+			return
+		}
+		n, inside, outside := loneNAT()
+		// A mapping that the packet may use.
+		for _, seed := range samples()[:6] {
+			n.send(inside, seed)
+		}
+		n.got = nil
+		to := outside
+		if outwards {
+			to = inside
+		}
+		was := sound(b)
+		n.send(to, bytes.Clone(b))
+		for _, out := range n.got {
+			if _, ok := parse(out, false); !ok {
+				t.Errorf("%x became %x, which is no packet", b, out)
+			}
+			if was && !sound(out) {
+				t.Errorf("%x became %x, which is not sound", b, out)
+			}
+		}
+	})
+}
+
+// loneNet is a NAT in a network without devices, that keeps what comes out on either side.
+type loneNet struct {
+	*network
+	got [][]byte
+}
+
+// keep is a sink that keeps copies.
+type keep struct{ *loneNet }
+
+func (k keep) accept(p *packet) { k.got = append(k.got, bytes.Clone(p.ip())) }
+
+// send brings bytes into a sink as a device does.
+func (n *loneNet) send(to sink, b []byte) {
+	p := new(packet)
+	frame := append(make([]byte, etherLen), b...)
+	frame[12], frame[13] = 0x08, 0
+	if len(b) > 0 && b[0]>>4 == 6 {
+		frame[12], frame[13] = 0x86, 0xdd
+	}
+	copy(p.buf[:], frame)
+	if p.frame(len(frame)) {
+		n.inject(to, p, nil)
+	}
+}
+
+func loneNAT() (n *loneNet, inside, outside sink) {
+	net := &network{began: time.Now()}
+	n = &loneNet{network: net}
+	cfg := NAT{Unsolicited: Reset, Hairpin: true}
+	rng := rand.New(rand.NewPCG(1, 1))
+	box := &natBox{
+		net: net, cfg: cfg, addr: netip.MustParseAddr("203.0.113.10"), addr6: netip.MustParseAddr("2001:db8:ff00::1"),
+		lan4: netip.MustParseAddr("192.168.1.1"), lan6: netip.MustParseAddr("2001:db8:0:1::1"),
+		site6: []netip.Prefix{netip.MustParsePrefix("2001:db8:0:1::/64")},
+	}
+	box.table = newMappings(cfg, box.addr, rng)
+	w := &wire{net: net, rng: rng, routers: []router{{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:db8:ff02::1")}}}
+	w.ends = [2]sink{keep{n}, natOutside{box}}
+	box.up = wireEnd{w, up}
+	lan := &segment{net: net, members: make(map[netip.Addr]*member), gateway: natInside{box}}
+	box.lan = lan
+	host := &wire{net: net, rng: rng}
+	host.ends[down] = keep{n}
+	lan.join(host, netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("2001:db8:0:1::2"))
+	return n, natInside{box}, wireEnd{w, down}
+}
