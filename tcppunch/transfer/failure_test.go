@@ -203,6 +203,22 @@ func TestInterruptedWhileAsking(t *testing.T) {
 	})
 }
 
+func TestInterruptedBoth(t *testing.T) {
+	overAll(t, func(t *testing.T, a, b net.Conn) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		dir := t.TempDir()
+		sent, received := both(ctx, a, b, source(t, map[string][]byte{"b": content(8 << 20)}), dir,
+			&SendOptions{Trace: interruptAt("b", cancel)}, nil)
+		for _, err := range []error{sent.err, received.err} {
+			if Code(err) != "interrupted" {
+				t.Errorf("error = %v", err)
+			}
+		}
+		wantTree(t, dir, nil)
+	})
+}
+
 func TestInterruptedBefore(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("why")

@@ -72,26 +72,31 @@ func play(conn net.Conn, stream []byte) (told *RemoteError) {
 	return told
 }
 
-func TestHostileSender(t *testing.T) {
-	cat := slices.Concat[[]byte]
-	page := func(entries ...[]byte) []byte {
-		var size, n uint64
-		for _, e := range entries {
-			d := decoder{b: e}
-			if got, err := d.entry(); err == nil {
-				size += uint64(got.Size)
-			}
-			n++
+// attack is what a hostile sender sends, and what Receive makes of it.
+type attack struct {
+	name   string
+	stream []byte
+	want   error
+	text   string
+}
+
+// onePage is a manifest of one page with figures that fit.
+func onePage(entries ...[]byte) []byte {
+	var size uint64
+	for _, e := range entries {
+		d := decoder{b: e}
+		if got, err := d.entry(); err == nil {
+			size += uint64(got.Size)
 		}
-		return cat(frHello(roleSend), frOffer(uint32(n), size), fr(kindPage, entries...))
 	}
+	return slices.Concat(frHello(roleSend), frOffer(uint32(len(entries)), size), fr(kindPage, entries...))
+}
+
+// openingAttacks go wrong before the manifest, or with frames that nobody knows.
+func openingAttacks() []attack {
+	cat := slices.Concat[[]byte]
 	huge := appendHeader(nil, kindPage, maxPage+1)
-	tests := []struct {
-		name   string
-		stream []byte
-		want   error
-		text   string
-	}{
+	return []attack{
 		{"HTTP", []byte("GET / HTTP/1.1\r\n\r\n"), ErrProtocol, "unknown frame 0x47"},
 		{"no hello", frOffer(1, 1), ErrProtocol, "offer instead of hello"},
 		{"wrong magic", fr(kindHello, []byte("somebody else's hello")), ErrProtocol, "does not speak"},
@@ -109,7 +114,13 @@ func TestHostileSender(t *testing.T) {
 		{"receiver's frame", cat(frHello(roleSend), fr(kindAccept)), ErrProtocol, "accept instead of offer"},
 		{"result", cat(opening(1), fr(kindResult)), ErrProtocol, "result instead of file"},
 		{"bye", cat(opening(1), fr(kindBye)), ErrProtocol, "bye instead of file"},
+	}
+}
 
+// manifestAttacks lie about counts and sizes.
+func manifestAttacks() []attack {
+	cat := slices.Concat[[]byte]
+	return []attack{
 		{"no files", cat(frHello(roleSend), frOffer(0, 0)), ErrProtocol, "0 files"},
 		{"too many files", cat(frHello(roleSend), frOffer(maxFiles+1, 0)), ErrProtocol, "files"},
 		{"too many bytes", cat(frHello(roleSend), frOffer(1, math.MaxUint64)), ErrProtocol, "bytes"},
@@ -125,19 +136,30 @@ func TestHostileSender(t *testing.T) {
 		{"negative size", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, ent("f", math.MaxUint64))), ErrProtocol, "impossible size"},
 		{"sum overflows", cat(frHello(roleSend), frOffer(3, maxBytes), fr(kindPage, ent("f", maxBytes), ent("g", maxBytes), ent("h", maxBytes))), ErrProtocol, "more bytes"},
 		{"files before the manifest is complete", cat(frHello(roleSend), frOffer(2, 1), fr(kindPage, ent("f", 1)), frIndex(0)), ErrProtocol, "file instead of page"},
-		{"more than the disk", page(ent("f", 1<<60)), ErrNoSpace, "offered"},
+		{"more than the disk", onePage(ent("f", 1<<60)), ErrNoSpace, "offered"},
+	}
+}
 
-		{"parent", page(ent("../f", 1)), ErrName, "separator"},
-		{"absolute", page(ent("/tmp/f", 1)), ErrName, "separator"},
-		{"backslash", page(ent(`..\f`, 1)), ErrName, "separator"},
-		{"dots", page(ent("..", 1)), ErrName, "folder"},
-		{"no name", page(ent("", 1)), ErrName, "empty"},
-		{"escape codes", page(ent("a\x1b[2Jb", 1)), ErrName, "invisible"},
-		{"device", page(ent("NUL", 1)), ErrName, "device"},
-		{"twice", page(ent("f", 1), ent("f", 1)), ErrName, "two files"},
-		{"twice but for case", page(ent("f", 1), ent("F", 1)), ErrName, "two files"},
-		{"a partial file", page(ent(".f.abc.tcppunch-part", 1)), ErrName, "unfinished"},
+// nameAttacks try to leave the folder, or to deceive.
+func nameAttacks() []attack {
+	return []attack{
+		{"parent", onePage(ent("../f", 1)), ErrName, "separator"},
+		{"absolute", onePage(ent("/tmp/f", 1)), ErrName, "separator"},
+		{"backslash", onePage(ent(`..\f`, 1)), ErrName, "separator"},
+		{"dots", onePage(ent("..", 1)), ErrName, "folder"},
+		{"no name", onePage(ent("", 1)), ErrName, "empty"},
+		{"escape codes", onePage(ent("a\x1b[2Jb", 1)), ErrName, "invisible"},
+		{"device", onePage(ent("NUL", 1)), ErrName, "device"},
+		{"twice", onePage(ent("f", 1), ent("f", 1)), ErrName, "two files"},
+		{"twice but for case", onePage(ent("f", 1), ent("F", 1)), ErrName, "two files"},
+		{"a partial file", onePage(ent(".f.abc.tcppunch-part", 1)), ErrName, "unfinished"},
+	}
+}
 
+// dataAttacks send other data than was announced.
+func dataAttacks() []attack {
+	cat := slices.Concat[[]byte]
+	return []attack{
 		{"wrong index", cat(opening(1), frIndex(1)), ErrProtocol, "out of order"},
 		{"short index", cat(opening(1), fr(kindFile, []byte{0})), ErrProtocol, "out of order"},
 		{"data without file", cat(opening(1), fr(kindData, []byte{1})), ErrProtocol, "data instead of file"},
@@ -154,6 +176,10 @@ func TestHostileSender(t *testing.T) {
 		{"malformed fail", cat(opening(1), fr(kindFail, []byte{200})), ErrProtocol, "cut short"},
 		{"fail with escape codes", cat(opening(1), fr(kindFail, appendFail(nil, "no\x1b[2Jvel", "bad\x1b]0;t\a\nnews"))), nil, "bad�]0;t��news"},
 	}
+}
+
+func TestHostileSender(t *testing.T) {
+	tests := slices.Concat(openingAttacks(), manifestAttacks(), nameAttacks(), dataAttacks())
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")

@@ -346,7 +346,7 @@ func (l *link) beat() {
 // watch gives up when nothing has been heard for too long. It counts only while
 // a read is under way: a slow disk on this side is not the other side's silence.
 func (l *link) watch() {
-	t := time.NewTicker(min(l.idle/4, time.Second))
+	t := time.NewTicker(max(min(l.idle/4, time.Second), time.Millisecond))
 	defer t.Stop()
 	for {
 		select {

@@ -191,7 +191,7 @@ func wantTree(t testing.TB, dir string, want map[string][]byte) {
 
 func TestRoundTrip(t *testing.T) {
 	many := make(map[string][]byte)
-	for i := range 3000 {
+	for i := range 600 {
 		many["file-"+hex.EncodeToString([]byte{byte(i >> 8), byte(i)})] = content(i % 700)
 	}
 	tests := []struct {
@@ -207,7 +207,7 @@ func TestRoundTrip(t *testing.T) {
 		{"many blocks", map[string][]byte{"a": content(9*blockSize + 12345)}},
 		{"several", map[string][]byte{"a": nil, "b": content(70000), "c": nil, "d": content(2 * blockSize), "é ü 日本.txt": content(5)}},
 		{"long name", map[string][]byte{strings.Repeat("ä", maxName/2) + "x": content(3)}},
-		{"thousands", many},
+		{"hundreds", many},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -325,7 +325,7 @@ func TestModeAndTime(t *testing.T) {
 		name     string
 		mode     fs.FileMode
 		modTime  time.Time
-		want     fs.FileMode // under the umask 022
+		want     fs.FileMode // or less, for group and others: the umask counts
 		wantTime bool
 	}{
 		{"plain", 0o644, then, 0o644, true},
@@ -360,7 +360,7 @@ func TestModeAndTime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := info.Mode(); got&^0o022 != tt.want&^0o022 {
+			if got := info.Mode(); got&^tt.want != 0 || got&0o700 != tt.want&0o700 {
 				t.Errorf("mode = %v, want %v", got, tt.want)
 			}
 			if got := info.ModTime().Equal(tt.modTime); got != tt.wantTime {
