@@ -146,7 +146,7 @@ func (b *builder) port(x *box, side Side, name string, addrs ...netip.Prefix) *b
 }
 
 func (b *builder) box(name string) *box {
-	x := &box{name: name, sysctls: []string{"net/ipv4/conf/all/rp_filter", "0", "net/ipv4/ping_group_range", "0 2147483647"}}
+	x := &box{name: name, sysctls: []string{"net/ipv4/conf/all/rp_filter", "0"}}
 	b.boxes = append(b.boxes, x)
 	return x
 }

@@ -12,19 +12,10 @@ import (
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // within is how long anything in these tests may take before it counts as not happening at all.
 const within = 5 * time.Second
-
-func timeLimit(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // check fails the test on an error.
 func check[T any](v T, err error) func(t testing.TB) T {
@@ -110,6 +101,17 @@ func (c client) listen(port int) net.Listener {
 		ln, err = lc.Listen(context.Background(), "tcp4", (&net.TCPAddr{Port: port}).String())
 		return err
 	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// listenAny listens for both families.
+func (c client) listenAny(port int) net.Listener {
+	c.t.Helper()
+	ln, err := c.m.Listen("tcp", (&net.TCPAddr{Port: port}).String())
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ func (b *box) make(set *setup) (err error) {
 	if b.ns, err = newNamespace(); err != nil {
 		return err
 	}
-	if err := b.ns.call(func() error { return sysctl(b.sysctls...) }); err != nil {
+	if err := b.ns.call(func() error { return errors.Join(sysctl(b.sysctls...), allowPing()) }); err != nil {
 		return err
 	}
 	for _, p := range b.ports {
