@@ -202,6 +202,9 @@ func (g *Gateway) Name() string { return g.plan.Name }
 // Addr returns its outside IPv4 address.
 func (g *Gateway) Addr() netip.Addr { return g.plan.outside }
 
+// Behind returns the name of the NAT in front of it, or "" on the core.
+func (g *Gateway) Behind() string { return g.plan.Behind }
+
 // LAN returns its inside IPv4 network.
 func (g *Gateway) LAN() netip.Prefix { return g.plan.lan }
 
