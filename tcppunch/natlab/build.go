@@ -146,7 +146,8 @@ func (b *builder) port(x *box, side Side, name string, addrs ...netip.Prefix) *b
 }
 
 func (b *builder) box(name string) *box {
-	x := &box{name: name, sysctls: []string{"net/ipv4/conf/all/rp_filter", "0"}}
+	// A new namespace has the IPv4 settings of the first one, which may be a router's.
+	x := &box{name: name, sysctls: []string{"net/ipv4/ip_forward", "0", "net/ipv4/conf/all/rp_filter", "0", "net/ipv4/conf/default/rp_filter", "0"}}
 	b.boxes = append(b.boxes, x)
 	return x
 }

@@ -183,6 +183,50 @@ func TestParallelLabs(t *testing.T) {
 	all.Wait()
 }
 
+// TestExamples brings the example topologies up.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no examples", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			top, err := natlab.ReadTopology(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lab := natlab.New(t, top)
+			to := reflector(t, lab.Host("stun"), ":3478")
+			for _, name := range []string{"a", "b"} {
+				if got := (client{t, lab.Host(name)}).seen(7070, to).Addr(); got == lab.Host(name).Addr() {
+					t.Errorf("%s is seen as %v", name, got)
+				}
+			}
+		})
+	}
+}
+
+// TestStartCancelled: a start that fails leaves nothing open.
+func TestStartCancelled(t *testing.T) {
+	if err := natlab.Support(); err != nil {
+		t.Skip(err)
+	}
+	before := fds(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := natlab.Start(ctx, pair(natlab.NAT{}, natlab.NAT{}), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if after := fds(t); after > before {
+		t.Errorf("%d descriptors are open, %d were before", after, before)
+	}
+}
+
 func TestStartTime(t *testing.T) {
 	begin := time.Now()
 	natlab.New(t, pair(natlab.NAT{}, natlab.NAT{Linux: true}))

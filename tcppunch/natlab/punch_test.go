@@ -108,7 +108,18 @@ func testOpener(t *testing.T, top natlab.Topology) {
 // TestOpenerIPv6: IPV6_MINHOPCOUNT is compared with the ICMPv6 packet itself, so 255 survives it, and has to be taken
 // back before the peer's SYN comes.
 func TestOpenerIPv6(t *testing.T) {
-	n := natlab.NAT{Linux: true, Routers: 3, Link: natlab.Link{Hops: -1}}
+	for name, n := range map[string]natlab.NAT{
+		"linux routers":    {Linux: true, Routers: 3, Link: natlab.Link{Hops: -1}},
+		"emulated routers": {Unsolicited: natlab.Reset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testOpenerIPv6(t, n)
+		})
+	}
+}
+
+func testOpenerIPv6(t *testing.T, n natlab.NAT) {
 	top := pair(n, n)
 	top.IPv6 = true
 	top.Hosts[0].Link.Delay = 10 * time.Millisecond

@@ -123,14 +123,7 @@ func (s *system) stop(l *Lab) error {
 	l.net.mu.Lock()
 	l.net.clock = nil
 	l.net.mu.Unlock()
-	var errs []error
-	for _, b := range s.boxes {
-		for _, p := range b.ports {
-			if p.station.dev != nil {
-				errs = append(errs, p.station.dev.Close())
-			}
-		}
-	}
+	errs := s.closeDevices()
 	if s.timer != nil {
 		errs = append(errs, s.timer.close())
 	}
@@ -147,6 +140,28 @@ func (s *system) stop(l *Lab) error {
 		s.wires.close()
 	}
 	return errors.Join(errs...)
+}
+
+// closeDevices closes all devices at once, since the kernel takes its time over each.
+func (s *system) closeDevices() []error {
+	var closing sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for _, b := range s.boxes {
+		for _, p := range b.ports {
+			if p.station.dev == nil {
+				continue
+			}
+			closing.Go(func() {
+				err := p.station.dev.Close()
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			})
+		}
+	}
+	closing.Wait()
+	return errs
 }
 
 // read carries packets from a device into the network until the device is closed.
