@@ -67,7 +67,7 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	if f := r.cfg.Trace.PeerKnown; f != nil {
 		f()
 	}
-	byClock := slots(r.cfg.Side, r.cfg.TTL, now)
+	byClock := slots(r.cfg.Side, r.cfg.TTL, now, r.cfg.ClockOffset)
 	allowed := map[netip.Addr]bool{}
 	for _, a := range r.cfg.Peer {
 		allowed[a.Addr()] = true

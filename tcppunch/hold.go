@@ -111,13 +111,12 @@ func (h *holder) pause(err error) time.Duration {
 }
 
 // dial sends a SYN and follows the socket until it is connected, has failed,
-// or its role is over.
+// or must make way for another one.
 func (h *holder) dial(ctx context.Context, a *Attempt) (*net.TCPConn, error) {
 	p, err := h.port.Connect(h.remote, h.role.ttl)
 	if err != nil {
 		return nil, err
 	}
-	start := a.Start
 	done := make(chan error, 1)
 	var conn *net.TCPConn
 	go func() {
@@ -129,66 +128,57 @@ func (h *holder) dial(ctx context.Context, a *Attempt) (*net.TCPConn, error) {
 		}
 		done <- err
 	}()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	start := a.Start
+	raise, end := h.times(start)
 	for {
 		select {
 		case err := <-done:
 			return conn, err
-		case <-timer.C:
-		}
-		if h.over(p, start) {
-			p.Close()
-			if err := <-done; err == nil {
-				return conn, nil // it was connected just now
-			}
-			return nil, errRedial
-		}
-		timer.Reset(h.tune(p, start))
-	}
-}
-
-// over tells whether the socket must make way for one of the next role. One
-// that has seen the peer's SYN stays: closing it would poison the tuple.
-func (h *holder) over(p *sock.Pending, start time.Time) bool {
-	now := time.Now()
-	if h.role.until.IsZero() || now.Before(h.role.until) {
-		return false
-	}
-	elapsed := now.Sub(start)
-	if p.State() != sock.StateSynRecv && elapsed-lastSYN(elapsed) >= freshSYN {
-		return true
-	}
-	next := h.at(now)
-	h.role.until = next.until // it is asked again when that slot ends
-	return false
-}
-
-// tune sets the socket's TTL as its age wants it, and tells when to come back.
-func (h *holder) tune(p *sock.Pending, start time.Time) time.Duration {
-	next := time.Duration(0)
-	if h.role.ttl > 0 {
-		low := false
-		elapsed := time.Since(start)
-		low, next = lowAt(elapsed, h.remote.Addr().Is4())
-		if low && elapsed > lowFirstV6 && p.State() != sock.StateSynRecv {
-			p.Lower()
-		} else if !low {
+		case <-raise:
 			p.Raise()
+			continue
+		case <-end:
 		}
-		if next > 0 {
-			next = max(next-elapsed, time.Millisecond)
+		wait := h.mayEnd(p, start)
+		if wait > 0 {
+			end = time.After(wait)
+			continue
 		}
-	}
-	if h.role.until.IsZero() {
-		if next == 0 {
-			return time.Hour
+		p.Close()
+		if err := <-done; err == nil {
+			return conn, nil // it was connected just now
 		}
-		return next
+		return nil, errRedial
 	}
-	end := max(time.Until(h.role.until), time.Millisecond)
-	if next == 0 {
-		return end
+}
+
+// times returns when the TTL goes up and when the socket's time is over.
+func (h *holder) times(start time.Time) (raise, end <-chan time.Time) {
+	until := h.role.until
+	if h.role.technique == Opener {
+		low := lowV4
+		if h.remote.Addr().Is6() {
+			low = lowV6
+		}
+		raise = time.After(low)
+		until = openerEnd(start, until)
 	}
-	return min(next, end)
+	if !until.IsZero() {
+		end = time.After(until.Sub(start))
+	}
+	return raise, end
+}
+
+// mayEnd tells how long the socket must stay for another while, 0 if it may be
+// closed. One that has seen the peer's SYN stays: closing it would poison the
+// tuple. So does one whose SYN may have reached the peer a moment ago.
+func (h *holder) mayEnd(p *sock.Pending, start time.Time) time.Duration {
+	if p.State() == sock.StateSynRecv {
+		return freshSYN
+	}
+	if h.role.technique == Opener {
+		return 0
+	}
+	elapsed := time.Since(start)
+	return freshSYN - (elapsed - lastSYN(elapsed))
 }

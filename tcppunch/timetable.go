@@ -29,15 +29,15 @@ const (
 //
 //	SideA  opener connector opener    connector
 //	SideB  opener opener    connector connector
-func slots(side Side, ttl int, start time.Time) timetable {
-	first := start.UnixNano() / int64(slotTime)
+//
+// The offset is added to this machine's clock.
+func slots(side Side, ttl int, start time.Time, offset time.Duration) timetable {
+	slot := func(t time.Time) int64 { return t.Add(offset).UnixNano() / int64(slotTime) }
+	begin := func(n int64) time.Time { return time.Unix(0, n*int64(slotTime)).Add(-offset) }
+	first := slot(start)
 	return func(now time.Time) role {
-		n := now.UnixNano() / int64(slotTime)
-		r := role{
-			round: int(n - first),
-			began: time.Unix(0, n*int64(slotTime)),
-			until: time.Unix(0, (n+1)*int64(slotTime)),
-		}
+		n := slot(now)
+		r := role{round: int(n - first), began: begin(n), until: begin(n + 1)}
 		if opensIn(side, n%cycle) {
 			r.technique = Opener
 			r.ttl = slotTTL(ttl, n)
@@ -56,13 +56,16 @@ func opensIn(side Side, slot int64) bool {
 }
 
 // slotTTL is the given TTL but for the first slot of every third cycle: a path
-// of unusual length gets its chance, and all others lose little.
+// of unusual length gets its chance, and all others lose little. Much higher
+// TTLs are left to rounds with fresh ports: a SYN that reaches the peer's NAT
+// with the last of its TTL may spoil the tuple.
 func slotTTL(ttl int, slot int64) int {
 	c := slot / cycle
 	if slot%cycle != 0 || c%3 != 2 {
 		return ttl
 	}
-	return otherTTL(ttl, int(c/3))
+	guesses := [...]int{2, ttl + 1, 3, ttl + 2}
+	return guesses[(c/3)%int64(len(guesses))]
 }
 
 // otherTTL is the i-th guess, from 0, after the first one has failed.
@@ -97,32 +100,28 @@ func lastSYN(elapsed time.Duration) time.Duration {
 	return last
 }
 
-// The kernel's timers run late rather than early.
-const (
-	lowBefore  = 40 * time.Millisecond
-	lowAfter   = 160 * time.Millisecond
-	lowFirst   = 3 * time.Millisecond
-	lowFirstV6 = 40 * time.Millisecond
-)
+// openerTime is the most that an opener's socket is kept: the kernel would
+// send its SYN again after a second, and the TTL would have to be low at that
+// moment. Whatever answers the peer's SYN then is lost, for seconds, and with it
+// the tuple; measured, that spoiled one punch in ten. The socket's own SYN has
+// reached nobody, so a fresh one in its place loses nothing.
+const openerTime = 900 * time.Millisecond
 
-// lowAt tells whether an opener's TTL is low this long after connect, and when
-// that changes next (0: never again). On IPv6 the socket shuts the peer out
-// meanwhile, so it lasts until the ICMPv6 error has come back, no longer.
-func lowAt(elapsed time.Duration, v4 bool) (low bool, next time.Duration) {
-	first := lowFirst
-	if !v4 {
-		first = lowFirstV6
+// openerEnd tells when an opener that starts now makes way for the next one:
+// at the role's end, or at an equal part of the time until then.
+func openerEnd(now, until time.Time) time.Time {
+	if until.IsZero() {
+		return now.Add(openerTime)
 	}
-	if elapsed < first {
-		return true, first
-	}
-	for _, r := range retransmissions {
-		if elapsed < r-lowBefore {
-			return false, r - lowBefore
-		}
-		if elapsed < r+lowAfter {
-			return true, r + lowAfter
-		}
-	}
-	return false, 0
+	left := until.Sub(now)
+	parts := (left + openerTime - 1) / openerTime
+	return now.Add(left / max(parts, 1))
 }
+
+// How long an opener's TTL stays low. Where connect returns before the SYN is
+// out, that takes a moment. On IPv6 the socket shuts the peer out meanwhile, so
+// it lasts until the ICMPv6 error has come back, no longer.
+const (
+	lowV4 = 3 * time.Millisecond
+	lowV6 = 40 * time.Millisecond
+)

@@ -23,7 +23,9 @@ func TestSlotsPairUp(t *testing.T) {
 
 func TestSlots(t *testing.T) {
 	start := time.Unix(1000, 500e6) // slot 500, the first of a cycle
-	at := slots(SideA, 4, start)
+	const offset = -3 * time.Second // the clock that decides says 1003.5 s
+	start = start.Add(-offset)
+	at := slots(SideA, 4, start, offset)
 	tests := []struct {
 		after time.Duration
 		want  Technique
@@ -67,29 +69,23 @@ func TestSlotTTL(t *testing.T) {
 	}
 }
 
-func TestLowAt(t *testing.T) {
+func TestOpenerEnd(t *testing.T) {
+	now := time.Unix(1000, 0)
 	const ms = time.Millisecond
-	tests := []struct {
-		elapsed time.Duration
-		v4      bool
-		low     bool
-		next    time.Duration
-	}{
-		{0, true, true, 3 * ms},
-		{3 * ms, true, false, 960 * ms},
-		{0, false, true, 40 * ms},
-		{40 * ms, false, false, 960 * ms},
-		{959 * ms, true, false, 960 * ms},
-		{960 * ms, true, true, 1160 * ms},
-		{1160 * ms, true, false, 1960 * ms},
-		{6 * time.Second, true, false, 6960 * ms},
-		{time.Minute, true, false, 0},
+	tests := []struct{ left, want time.Duration }{
+		{2000 * ms, 2000 * ms / 3},
+		{1800 * ms, 900 * ms},
+		{900 * ms, 900 * ms},
+		{100 * ms, 100 * ms},
+		{0, 0},
 	}
 	for _, tt := range tests {
-		low, next := lowAt(tt.elapsed, tt.v4)
-		if low != tt.low || next != tt.next {
-			t.Errorf("lowAt(%v, v4 %v) = %v, %v, want %v, %v", tt.elapsed, tt.v4, low, next, tt.low, tt.next)
+		if got := openerEnd(now, now.Add(tt.left)).Sub(now); got != tt.want {
+			t.Errorf("%v before the role's end: kept for %v, want %v", tt.left, got, tt.want)
 		}
+	}
+	if got := openerEnd(now, time.Time{}).Sub(now); got != openerTime {
+		t.Errorf("without an end: kept for %v, want %v", got, openerTime)
 	}
 }
 

@@ -101,14 +101,6 @@ func (c *Pending) State() State {
 	return s
 }
 
-// Lower makes the next SYNs expire early again; it does nothing to a socket
-// that was not made an opener.
-func (c *Pending) Lower() {
-	if c.low > 0 {
-		_ = c.raw.Control(func(fd uintptr) { _ = lower(int(fd), c.raddr.Addr().Is4(), c.low) })
-	}
-}
-
 // Raise lets what is sent from now on arrive. On IPv6 it also lets in what the
 // opener had to shut out, so call it a little after the ICMPv6 error is due.
 func (c *Pending) Raise() {

@@ -56,7 +56,7 @@ func (c *Pending) control(network, address string, raw syscall.RawConn) error {
 	c.mu.Lock()
 	c.raw = raw
 	c.mu.Unlock()
-	c.Lower()
+	c.setTTL(c.low)
 	return nil
 }
 
@@ -84,10 +84,6 @@ func (c *Pending) State() State {
 		return StateUnknown
 	}
 }
-
-// Lower makes the next SYNs expire early again; it does nothing to a socket
-// that was not made an opener.
-func (c *Pending) Lower() { c.setTTL(c.low) }
 
 // Raise lets what is sent from now on arrive.
 func (c *Pending) Raise() { c.setTTL(defaultTTL) }

@@ -5,6 +5,12 @@ import "golang.org/x/sys/unix"
 // Measured on Linux 6.18, by this project's lab, with the routers and NATs
 // being Linux kernels as well as emulated ones.
 
+// quotedTTL is above the TTL that a router quotes of a packet that expired: 1,
+// or 0 where it counts down first. It is not higher, because what comes from
+// the peer with less is dropped unanswered, which poisons the tuple: an
+// opener's SYN may just reach a peer that is near.
+const quotedTTL = 2
+
 // shutOut is the IPV6_MINHOPCOUNT that ignores every ICMPv6 error that was
 // not sent by a neighbour.
 const shutOut = 255
@@ -21,7 +27,7 @@ const shutOut = 255
 // raise must end it before the peer's SYN arrives.
 func lower(fd int, v4 bool, ttl int) error {
 	if v4 {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, ttl+1); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, quotedTTL); err != nil {
 			return err
 		}
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl)

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// command is the built program. Every lab test runs it, never the packages.
+var command string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "tcppunch-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		command = filepath.Join(dir, "tcppunch")
+		args := []string{"build", "-o", command}
+		if raceEnabled { // the races that matter happen between two hosts
+			args = append(args, "-race")
+		}
+		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the command: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// A peer is the command running on a host of a lab.
+type peer struct {
+	*natlab.Proc
+	t       *testing.T
+	name    string
+	dir     string // its HOME and TMPDIR; recv receives into dir/out
+	started time.Time
+}
+
+// A side is a host with a home of its own, which the command keeps things in.
+type side struct {
+	t    *testing.T
+	host *natlab.Machine
+	dir  string
+	env  []string
+}
+
+func newSide(t *testing.T, host *natlab.Machine, env ...string) *side {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "out"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return &side{t: t, host: host, dir: dir, env: env}
+}
+
+// file makes a file of random bytes in the side's folder.
+func (s *side) file(name string, size int) string {
+	s.t.Helper()
+	b := make([]byte, size)
+	rand.Read(b)
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// start runs the command, with --json.
+func (s *side) start(args ...string) *peer {
+	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, append(args, "--json")...)
+	cmd.Dir = s.dir
+	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
+		"GORACE=halt_on_error=1"), s.env...)
+	p := &peer{t: s.t, name: s.host.Name(), dir: s.dir, started: time.Now(), Proc: cmd.StartProc()}
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("%s: tcppunch %s\n%s%s", p.name, strings.Join(args, " "), p.Stderr, p.Stdout)
+		}
+	})
+	return p
+}
+
+// event is one line of --json; the fields of all events together.
+type event struct {
+	Event     string  `json:"event"`
+	Code      string  `json:"code"`
+	Message   string  `json:"message"`
+	Network   string  `json:"network"`
+	Kind      string  `json:"kind"`
+	Remote    string  `json:"remote"`
+	Technique string  `json:"technique"`
+	Round     int     `json:"round"`
+	PunchMS   float64 `json:"punch_ms"`
+	RTTMS     float64 `json:"rtt_ms"`
+	TCP       string  `json:"tcp"`
+	Local     any     `json:"local"`
+	Where     string  `json:"where"`
+	Words     string  `json:"words"`
+	Files     int     `json:"files"`
+	Bytes     int64   `json:"bytes"`
+	Total     int64   `json:"total"`
+	Seconds   float64 `json:"seconds"`
+}
+
+func parseEvents(stdout string) ([]event, error) {
+	var es []event
+	for line := range strings.Lines(stdout) {
+		var e event
+		if !strings.HasSuffix(line, "\n") {
+			return es, nil // still being written
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			return nil, fmt.Errorf("stdout holds %q: %w", line, err)
+		}
+		es = append(es, e)
+	}
+	return es, nil
+}
+
+// find returns the first event of a name.
+func (p *peer) find(name string) (event, bool) {
+	es, err := parseEvents(p.Stdout.String())
+	if err != nil {
+		p.t.Errorf("%s: %v", p.name, err)
+	}
+	for _, e := range es {
+		if e.Event == name {
+			return e, true
+		}
+	}
+	return event{}, false
+}
+
+// waitEvent waits for an event.
+func (p *peer) waitEvent(name string, most time.Duration) (event, error) {
+	ctx, cancel := context.WithTimeout(p.t.Context(), most)
+	defer cancel()
+	_, err := p.Stdout.WaitFor(ctx, func(s string) bool { return strings.Contains(s, `"event":"`+name+`"`) })
+	if e, ok := p.find(name); ok {
+		return e, nil
+	}
+	return event{}, fmt.Errorf("%s: no event %q: %w", p.name, name, err)
+}
+
+// status waits for the program to end.
+func (p *peer) status() int { return p.Wait().Code }
+
+// wantFailure checks how a program ended that was not to succeed.
+func (p *peer) wantFailure(status int, code string, says ...string) {
+	p.t.Helper()
+	got := p.status()
+	e, ok := p.find("error")
+	if got != status || !ok || e.Code != code {
+		p.t.Errorf("%s: exit status %d and error code %q, want %d and %q", p.name, got, e.Code, status, code)
+	}
+	text := p.Stderr.String()
+	for _, s := range says {
+		if !strings.Contains(text, s) {
+			p.t.Errorf("%s: the error does not say %q:\n%s", p.name, s, text)
+		}
+	}
+	if strings.Contains(text, "goroutine ") || strings.Contains(text, "panic") {
+		p.t.Errorf("%s: a stack trace:\n%s", p.name, text)
+	}
+}
+
+// wantSame checks that a file arrived, and nothing else is there.
+func wantSame(t *testing.T, sent, dir string) {
+	t.Helper()
+	got, err := os.ReadFile(filepath.Join(dir, "out", filepath.Base(sent)))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	want, err := os.ReadFile(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s arrived changed", filepath.Base(sent))
+	}
+	wantOnly(t, dir, filepath.Base(sent))
+}
+
+// wantOnly checks what is in a side's folder of received files.
+func wantOnly(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Name())
+	}
+	if strings.Join(got, " ") != strings.Join(names, " ") {
+		t.Errorf("received %q, want %q", got, names)
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// halfRTT is the one-way delay between the two NATs and the core: 100 ms
+// round trip from host to host.
+const oneWay = 25 * time.Millisecond
+
+// twoNATs is the usual lab: two homes far apart.
+func twoNATs(a, b natlab.NAT) natlab.Topology {
+	a.Name, b.Name = "home", "office"
+	a.Link.Delay, b.Link.Delay = oneWay, oneWay
+	return natlab.Topology{
+		NATs:  []natlab.NAT{a, b},
+		Hosts: []natlab.Host{{Name: "a", Behind: "home"}, {Name: "b", Behind: "office"}},
+	}
+}
+
+// A meeting of two commands behind two NATs.
+type trial struct {
+	late    time.Duration // how much later the second side starts
+	offset  time.Duration // by which the second side's clock differs
+	bFirst  bool
+	timeout time.Duration
+}
+
+func (tr trial) String() string {
+	first := "a"
+	if tr.bFirst {
+		first = "b"
+	}
+	return fmt.Sprintf("%s first, other %v late, clock %v apart", first, tr.late, tr.offset)
+}
+
+// result is what came of a trial.
+type result struct {
+	sent, received int // exit statuses
+	connected      bool
+	event          event
+	afterBoth      time.Duration // from both being up to connected on both sides
+}
+
+const (
+	words    = "/otter-lamp-sofa"
+	fileSize = 64 << 10
+)
+
+// transferOnce runs send on a and recv on b.
+func transferOnce(t *testing.T, lab *natlab.Lab, tr trial) result {
+	t.Helper()
+	a := newSide(t, lab.Host("a"))
+	b := newSide(t, lab.Host("b"), "TCPPUNCH_CLOCK_OFFSET="+tr.offset.String())
+	name := a.file("file.bin", fileSize)
+	timeout := "--timeout=" + tr.timeout.String()
+	send := func() *peer {
+		return a.start("send", "--peer", lab.NAT("office").Addr().String()+":7070"+words, timeout, name)
+	}
+	recv := func() *peer {
+		return b.start("recv", "--peer", lab.NAT("home").Addr().String()+":7070"+words, timeout, "--out", "out")
+	}
+	var ps, pr *peer
+	if tr.bFirst {
+		pr = recv()
+		time.Sleep(tr.late)
+		ps = send()
+	} else {
+		ps = send()
+		time.Sleep(tr.late)
+		pr = recv()
+	}
+	both := time.Now()
+	res := result{}
+	if e, err := ps.waitEvent("connected", tr.timeout+5*time.Second); err == nil {
+		if _, err := pr.waitEvent("connected", 5*time.Second); err == nil {
+			res.connected, res.event, res.afterBoth = true, e, time.Since(both)
+		}
+	}
+	res.sent, res.received = ps.status(), pr.status()
+	if res.connected {
+		wantSame(t, name, b.dir)
+	}
+	return res
+}
+
+// wantTCP checks that a trial led to a direct connection in time.
+func (r result) wantTCP(t *testing.T, within time.Duration) {
+	t.Helper()
+	if r.sent != 0 || r.received != 0 || !r.connected {
+		t.Errorf("send ended with %d, recv with %d, connected %v", r.sent, r.received, r.connected)
+		return
+	}
+	if r.event.Network != "tcp" || r.event.Kind != "public" {
+		t.Errorf("connected by %s, %s", r.event.Network, r.event.Kind)
+	}
+	if r.afterBoth > within {
+		t.Errorf("connected %v after both were up, want at most %v", r.afterBoth, within)
+	}
+	t.Logf("%v after both were up: %s, round %d, %.0f ms punch, %.0f ms round trip",
+		r.afterBoth.Round(time.Millisecond), r.event.Technique, r.event.Round, r.event.PunchMS, r.event.RTTMS)
+}
+
+var linuxNATs = []natlab.Unsolicited{natlab.Drop, natlab.Accept, natlab.Reset}
+
+// TestLinuxPairs: all pairs of real Linux NATs, one side late, clocks apart.
+func TestLinuxPairs(t *testing.T) {
+	for _, ua := range linuxNATs {
+		for _, ub := range linuxNATs {
+			t.Run(fmt.Sprintf("%v-%v", ua, ub), func(t *testing.T) {
+				t.Parallel()
+				lab := natlab.New(t, twoNATs(natlab.NAT{Linux: true, Unsolicited: ua}, natlab.NAT{Linux: true, Unsolicited: ub}))
+				tr := trial{
+					late: rand.N(8 * time.Second), offset: rand.N(8 * time.Second),
+					bFirst: rand.N(2) == 1, timeout: 60 * time.Second,
+				}
+				t.Log(tr)
+				transferOnce(t, lab, tr).wantTCP(t, 5*time.Second)
+			})
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package tcppunch
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func addrs(s string) []netip.Addr {
+	var as []netip.Addr
+	for f := range strings.FieldsSeq(s) {
+		as = append(as, netip.MustParseAddr(f))
+	}
+	return as
+}
+
+func TestServerlessTuples(t *testing.T) {
+	peer := []netip.AddrPort{netip.MustParseAddrPort("203.0.113.20:7070"), netip.MustParseAddrPort("192.168.1.5:9000")}
+	tests := []struct {
+		name  string
+		lanes int
+		want  []string
+	}{
+		{"one port", 1, []string{"0 203.0.113.20:7070 public", "0 192.168.1.5:9000 private"}},
+		{"with a spare", 2, []string{
+			"0 203.0.113.20:7070 public", "1 203.0.113.20:7071 public", "1 203.0.113.20:7072 public", "1 203.0.113.20:7073 public",
+			"0 192.168.1.5:9000 private", "1 192.168.1.5:9001 private", "1 192.168.1.5:9002 private", "1 192.168.1.5:9003 private",
+		}},
+	}
+	for _, tt := range tests {
+		var got []string
+		for _, x := range serverlessTuples(peer, tt.lanes) {
+			got = append(got, fmt.Sprint(x.lane, " ", x.remote, " ", x.kind))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q\nwant %q", tt.name, got, tt.want)
+		}
+	}
+	last := []netip.AddrPort{netip.MustParseAddrPort("203.0.113.20:65535")}
+	if got := serverlessTuples(last, 2); len(got) != 1 {
+		t.Errorf("the last port has no spares, got %v", got)
+	}
+}
+
+// behind is the report of a host behind a NAT.
+func behind(public string, hosts string) report {
+	r := report{Hosts: addrs(hosts)}
+	for i := range uint16(roomLanes) {
+		l := laneReport{Port: 5000 + i}
+		if public != "" {
+			l.Mapped = []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr(public), 6000+i)}
+		}
+		r.Lanes = append(r.Lanes, l)
+	}
+	return r
+}
+
+func TestPlan(t *testing.T) {
+	tests := []struct {
+		name         string
+		side         Side
+		mine, theirs report
+		want         []string
+	}{
+		{"two homes, offerer", SideA, behind("203.0.113.10", "192.168.1.2"), behind("203.0.113.20", "192.168.2.2"), []string{
+			"answer: opener lane 1 203.0.113.20:6001 ttl 4",
+			"answer: dial lane 0 192.168.2.2:5000 ttl 0",
+			"answer: connector lane 0 203.0.113.20:6000 ttl 0",
+			"sync: simultaneous lane 2 203.0.113.20:6002 ttl 0",
+		}},
+		{"two homes, answerer", SideB, behind("203.0.113.20", "192.168.2.2"), behind("203.0.113.10", "192.168.1.2"), []string{
+			"offer: opener lane 0 203.0.113.10:6000 ttl 4",
+			"offer: dial lane 0 192.168.1.2:5000 ttl 0",
+			"go: connector lane 1 203.0.113.10:6001 ttl 0",
+			"sync: simultaneous lane 2 203.0.113.10:6002 ttl 0",
+		}},
+		{"no IPv6 here", SideB, behind("203.0.113.20", "192.168.2.2"), behind("", "2001:db8::1"), nil},
+		{"IPv6 on both sides", SideB, behind("", "2001:db8::2"), behind("", "2001:db8::1"), []string{
+			"offer: opener lane 0 [2001:db8::1]:5000 ttl 4",
+			"go: connector lane 1 [2001:db8::1]:5001 ttl 0",
+			"sync: simultaneous lane 2 [2001:db8::1]:5002 ttl 0",
+		}},
+		{"a server without a NAT, mapped to itself, once", SideB, behind("203.0.113.20", "192.168.2.2"),
+			report{Hosts: addrs("198.51.100.1"), Lanes: []laneReport{{Port: 5000, Mapped: []netip.AddrPort{netip.MustParseAddrPort("198.51.100.1:5000")}}}},
+			[]string{"offer: opener lane 0 198.51.100.1:5000 ttl 4"}},
+		{"our own address is not dialled", SideB, behind("", "192.168.1.2"), behind("", "192.168.1.2"), nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			names := map[moment]string{onOffer: "offer", onAnswer: "answer", onGo: "go", onSync: "sync"}
+			var got []string
+			for _, s := range plan(tt.side, 4, tt.mine, tt.theirs) {
+				got = append(got, fmt.Sprintf("%s: %s lane %d %v ttl %d", names[s.when], s.technique, s.lane, s.remote, s.ttl))
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// On each lane at most one side opens, and it does so before the other dials.
+func TestPlanRolesFit(t *testing.T) {
+	a, b := behind("203.0.113.10", "10.0.0.2"), behind("203.0.113.20", "10.0.1.2")
+	pa, pb := plan(SideA, 4, a, b), plan(SideB, 4, b, a)
+	for lane := range roomLanes {
+		find := func(steps []step) (s step) {
+			for _, x := range steps {
+				if x.lane == lane && x.kind == KindPublic {
+					s = x
+				}
+			}
+			return s
+		}
+		sa, sb := find(pa), find(pb)
+		switch {
+		case sa.technique == Opener && sb.technique == Connector && sa.when < sb.when:
+		case sa.technique == Connector && sb.technique == Opener && sb.when < sa.when:
+		case sa.technique == Simultaneous && sb.technique == Simultaneous && sa.when == sb.when:
+		default:
+			t.Errorf("lane %d: %v and %v", lane, sa, sb)
+		}
+	}
+}
+
+func TestSamePublicAddress(t *testing.T) {
+	home, other := behind("203.0.113.10", "192.168.1.2"), behind("203.0.113.10", "192.168.1.3")
+	if !samePublicAddress(home, other) {
+		t.Error("two hosts of one home not recognised")
+	}
+	if samePublicAddress(home, behind("203.0.113.20", "192.168.1.2")) || samePublicAddress(home, behind("", "192.168.1.3")) {
+		t.Error("two homes taken for one")
+	}
+}
+
+func TestWorthWaiting(t *testing.T) {
+	one := func(k Kind) map[Kind]int { return map[Kind]int{k: 1} }
+	tests := []struct {
+		name              string
+		have              Kind
+		dialling, shaking map[Kind]int
+		near, want        bool
+	}{
+		{"nothing better", KindPublic, one(KindPublic), one(KindPublic), true, false},
+		{"private being dialled, near", KindPublic, one(KindPrivate), nil, true, true},
+		{"private being dialled, far", KindPublic, one(KindPrivate), nil, false, false},
+		{"private in its handshake, far", KindPublic, nil, one(KindPrivate), false, true},
+		{"IPv6 being dialled", KindPublic, one(KindIPv6), nil, true, false},
+		{"IPv6 in its handshake", KindPublic, nil, one(KindIPv6), false, true},
+		{"the best already", KindPrivate, one(KindPrivate), one(KindPublic), true, false},
+	}
+	for _, tt := range tests {
+		if got := worthWaiting(tt.have, tt.dialling, tt.shaking, tt.near); got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	tests := map[string]Kind{
+		"192.168.1.1": KindPrivate, "10.1.2.3": KindPrivate, "172.31.0.1": KindPrivate, "100.64.0.1": KindPrivate,
+		"169.254.1.1": KindPrivate, "fd00::1": KindPrivate, "fe80::1": KindPrivate, "127.0.0.1": KindPrivate,
+		"2001:db8::1": KindIPv6, "203.0.113.1": KindPublic, "172.32.0.1": KindPublic, "100.128.0.1": KindPublic,
+	}
+	for a, want := range tests {
+		if got := kindOf(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s is %s, want %s", a, got, want)
+		}
+	}
+}
