@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // Names of the interfaces of a Linux NAT or router.
@@ -64,7 +66,7 @@ func (b *builder) linuxRouter(n *natPlan, nth int) *box {
 // fromGateway takes what a Linux NAT sends into its LAN.
 type fromGateway struct{ *segment }
 
-func (g fromGateway) accept(p *packet) { g.forward(p, nil) }
+func (g fromGateway) accept(p *ip.Packet) { g.forward(p, nil) }
 
 // forwarding makes a kernel a router that answers every packet that it must answer.
 func forwarding() []string {

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 const (
@@ -86,9 +88,9 @@ func (t *mappings) keyFor(proto byte, inside, remote netip.AddrPort) mappingKey 
 }
 
 // outbound finds or makes the mapping for a packet from inside to remote. It returns nil when no port is free.
-func (t *mappings) outbound(now int64, h *header) *mapping {
-	inside, remote := h.src, h.dst
-	key := t.keyFor(h.proto, inside, remote)
+func (t *mappings) outbound(now int64, h *ip.Header) *mapping {
+	inside, remote := h.Src, h.Dst
+	key := t.keyFor(h.Proto, inside, remote)
 	m := t.byInside[key]
 	if m != nil && t.prune(m, now) {
 		m = nil
@@ -96,15 +98,15 @@ func (t *mappings) outbound(now int64, h *header) *mapping {
 	if m == nil {
 		t.sweep(now)
 		outside := inside
-		if !h.v6 {
-			port := t.choosePort(now, h.proto, inside.Port())
+		if !h.V6 {
+			port := t.choosePort(now, h.Proto, inside.Port())
 			if port == 0 {
 				return nil
 			}
 			outside = netip.AddrPortFrom(t.outside, port)
 		}
 		m = &mapping{key: key, outside: outside, sessions: make(map[netip.AddrPort]*session)}
-		t.byInside[key], t.byOutside[outsideKey{h.proto, outside}] = m, m
+		t.byInside[key], t.byOutside[outsideKey{h.Proto, outside}] = m, m
 		t.made++
 	}
 	s := m.sessions[remote]
@@ -113,7 +115,7 @@ func (t *mappings) outbound(now int64, h *header) *mapping {
 		m.sessions[remote] = s
 		t.sessions++
 	}
-	if h.proto == protoTCP && h.flags&(flagSYN|flagRST) == 0 {
+	if h.Proto == ip.TCP && h.Flags&(ip.SYN|ip.RST) == 0 {
 		s.sentAck = true
 	}
 	t.touch(now, h, s)
@@ -144,35 +146,35 @@ func (t *mappings) inbound(now int64, proto byte, outside, remote netip.AddrPort
 }
 
 // refresh notes an inbound packet of a mapping, and ends the session when that is what a RST does here.
-func (t *mappings) refresh(now int64, h *header, m *mapping) {
-	remote := h.src
+func (t *mappings) refresh(now int64, h *ip.Header, m *mapping) {
+	remote := h.Src
 	s := m.sessions[remote]
-	if h.proto == protoTCP && h.flags&flagRST != 0 && t.cfg.RSTEndsSession {
+	if h.Proto == ip.TCP && h.Flags&ip.RST != 0 && t.cfg.RSTEndsSession {
 		delete(m.sessions, remote)
 		t.prune(m, now)
 		return
 	}
 	if s == nil {
-		if h.proto == protoTCP && h.flags&flagRST != 0 {
+		if h.Proto == ip.TCP && h.Flags&ip.RST != 0 {
 			return
 		}
 		s = new(session)
 		m.sessions[remote] = s
 		t.sessions++
 	}
-	if h.proto == protoTCP && h.flags&(flagSYN|flagRST) == 0 {
+	if h.Proto == ip.TCP && h.Flags&(ip.SYN|ip.RST) == 0 {
 		s.gotAck = true
 	}
 	t.touch(now, h, s)
 }
 
-func (t *mappings) touch(now int64, h *header, s *session) {
+func (t *mappings) touch(now int64, h *ip.Header, s *session) {
 	life := echoLifetime
-	switch h.proto {
-	case protoUDP:
+	switch h.Proto {
+	case ip.UDP:
 		life = orDefault(t.cfg.UDPLifetime, defaultUDPLifetime)
-	case protoTCP:
-		s.closing = s.closing || h.flags&(flagFIN|flagRST) != 0
+	case ip.TCP:
+		s.closing = s.closing || h.Flags&(ip.FIN|ip.RST) != 0
 		life = orDefault(t.cfg.TCPLifetime, defaultTCPLifetime)
 		if s.closing || !s.sentAck || !s.gotAck {
 			life = min(life, transitoryLifetime)

@@ -4,13 +4,15 @@ import (
 	"container/heap"
 	"sync"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // network is the emulated part of a lab: everything between the devices of its namespaces. It has no goroutine of its
 // own; packets enter by inject and due ones move on in advance, both of which return what is to be written to devices.
 type network struct {
 	began time.Time
-	free  pool
+	free  ip.Pool
 	tap   func(Capture)
 
 	mu    sync.Mutex
@@ -30,13 +32,13 @@ type clock interface {
 
 // sink is anything that takes a packet, and with it the duty to recycle it. It runs under network.mu.
 type sink interface {
-	accept(p *packet)
+	accept(p *ip.Packet)
 }
 
 // delivery is a packet that is to be written to a device once network.mu is free.
 type delivery struct {
 	to *station
-	p  *packet
+	p  *ip.Packet
 }
 
 // event is a packet that reaches a place later.
@@ -44,7 +46,7 @@ type event struct {
 	at  int64
 	seq uint64 // keeps equal times in order
 	to  sink
-	p   *packet
+	p   *ip.Packet
 }
 
 type eventQueue []event
@@ -83,7 +85,7 @@ func (n *network) leave() []delivery {
 }
 
 // inject brings a packet that a device sent into the network.
-func (n *network) inject(to sink, p *packet, scratch []delivery) []delivery {
+func (n *network) inject(to sink, p *ip.Packet, scratch []delivery) []delivery {
 	n.enter(scratch)
 	to.accept(p)
 	return n.leave()
@@ -101,7 +103,7 @@ func (n *network) advance(scratch []delivery) []delivery {
 }
 
 // after hands p to the sink at the given time, or at once when that is now.
-func (n *network) after(at int64, to sink, p *packet) {
+func (n *network) after(at int64, to sink, p *ip.Packet) {
 	if at <= n.now {
 		to.accept(p)
 		return
@@ -110,7 +112,7 @@ func (n *network) after(at int64, to sink, p *packet) {
 	heap.Push(&n.queue, event{at, n.seq, to, p})
 }
 
-func (n *network) drop(p *packet) { n.free.put(p) }
+func (n *network) drop(p *ip.Packet) { n.free.Put(p) }
 
 // station is a network device inside a namespace, seen from the network.
 type station struct {
@@ -135,14 +137,14 @@ type device interface {
 }
 
 // accept queues a packet for the namespace.
-func (s *station) accept(p *packet) {
+func (s *station) accept(p *ip.Packet) {
 	*s.count++
 	s.net.observe(s.name, s.side, s.side == AtHost || s.side == Outside, p)
 	s.net.out = append(s.net.out, delivery{s, p})
 }
 
 // sent takes a packet that the namespace has sent.
-func (s *station) sent(p *packet) {
+func (s *station) sent(p *ip.Packet) {
 	s.net.observe(s.name, s.side, s.side == Inside, p)
 	s.up.accept(p)
 }
@@ -150,4 +152,4 @@ func (s *station) sent(p *packet) {
 // sender makes sent a sink.
 type sender struct{ *station }
 
-func (s sender) accept(p *packet) { s.sent(p) }
+func (s sender) accept(p *ip.Packet) { s.sent(p) }

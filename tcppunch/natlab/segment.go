@@ -1,6 +1,10 @@
 package natlab
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
+)
 
 // segment is where packets meet: the core, or a local network. It is not a router and counts down no TTL.
 type segment struct {
@@ -39,11 +43,11 @@ func (s *segment) join(w *wire, addrs ...netip.Addr) *member {
 }
 
 // accept takes a packet that the member sends.
-func (m *member) accept(p *packet) { m.seg.forward(p, m) }
+func (m *member) accept(p *ip.Packet) { m.seg.forward(p, m) }
 
 // forward brings p to the member that has its destination. from is the member that sent it, or nil.
-func (s *segment) forward(p *packet, from *member) {
-	dst := destination(p.ip())
+func (s *segment) forward(p *ip.Packet, from *member) {
+	dst := destination(p.IP())
 	if m := s.find(dst); m != nil && m != from {
 		m.wire.send(p, down)
 		return
@@ -71,11 +75,11 @@ func (s *segment) find(dst netip.Addr) *member {
 }
 
 // flood copies p to every other member of a local network.
-func (s *segment) flood(p *packet, from *member) {
+func (s *segment) flood(p *ip.Packet, from *member) {
 	if !s.core {
 		for _, m := range s.list {
 			if m != from {
-				m.wire.send(s.net.free.clone(p), down)
+				m.wire.send(s.net.free.Clone(p), down)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // setup configures namespaces: interfaces by ip(8), packet filters by nft(8), the rest by sysctl.
@@ -59,7 +61,7 @@ func (s *setup) configure(ns *namespace, f iface) error {
 	fmt.Fprintf(&b, "link set dev lo up\n")
 	m := f.mac
 	fmt.Fprintf(&b, "link set dev %s address %02x:%02x:%02x:%02x:%02x:%02x mtu %d arp off multicast on up\n", f.name,
-		m[0], m[1], m[2], m[3], m[4], m[5], mtu)
+		m[0], m[1], m[2], m[3], m[4], m[5], ip.MTU)
 	fmt.Fprintf(&b, "addr add fe80::%02x%02x/64 dev %s nodad\n", m[4], m[5], f.name)
 	for _, a := range f.addrs {
 		switch {

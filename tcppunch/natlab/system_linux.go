@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // system is what a lab holds of the operating system.
@@ -168,13 +170,13 @@ func (s *system) closeDevices() []error {
 func read(n *network, s *station) {
 	var scratch []delivery
 	for {
-		p := n.free.take()
-		size, err := s.dev.Read(p.buf[:])
+		p := n.free.Take()
+		size, err := s.dev.Read(p.Buf[:])
 		if err != nil {
 			return
 		}
-		if !p.frame(size) {
-			n.free.put(p)
+		if !p.Frame(size) {
+			n.free.Put(p)
 			continue
 		}
 		scratch = n.inject(sender{s}, p, scratch)
@@ -194,9 +196,9 @@ func ring(n *network, t *timer) {
 // write writes deliveries to their devices. A packet that a device refuses is lost, as on a wire.
 func (n *network) write(all []delivery) {
 	for _, d := range all {
-		d.p.setFrame(d.to.dev.address())
-		_, _ = d.to.dev.Write(d.p.buf[:etherLen+d.p.n])
-		n.free.put(d.p)
+		d.p.SetFrame(d.to.dev.address())
+		_, _ = d.to.dev.Write(d.p.Buf[:ip.EtherLen+d.p.N])
+		n.free.Put(d.p)
 	}
 }
 

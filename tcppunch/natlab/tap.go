@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // Side says on which side of a node a packet was seen.
@@ -48,14 +50,14 @@ type Capture struct {
 
 // Addrs returns source and destination, with ports when the packet is TCP or UDP, or the identifier of an ICMP echo.
 func (c Capture) Addrs() (src, dst netip.AddrPort) {
-	h, _ := parse(c.Data, false)
-	return h.src, h.dst
+	h, _ := ip.Parse(c.Data, false)
+	return h.Src, h.Dst
 }
 
 // Protocol returns the IP protocol number: 6 for TCP, 17 for UDP, 1 and 58 for ICMP.
 func (c Capture) Protocol() Protocol {
-	h, _ := parse(c.Data, false)
-	return Protocol(h.proto)
+	h, _ := ip.Parse(c.Data, false)
+	return Protocol(h.Proto)
 }
 
 // TTL returns the TTL or hop limit.
@@ -63,15 +65,15 @@ func (c Capture) TTL() int {
 	if len(c.Data) < 20 {
 		return 0
 	}
-	return int(ttlOf(c.Data))
+	return int(ip.TTL(c.Data))
 }
 
 // Flags returns the flags of a TCP segment as letters, such as "S", "SA", "RA" or "PA", and "" when it is not TCP.
 func (c Capture) Flags() string {
-	h, _ := parse(c.Data, false)
+	h, _ := ip.Parse(c.Data, false)
 	var s strings.Builder
 	for i, letter := range "FSRPA" {
-		if h.flags&(1<<i) != 0 {
+		if h.Flags&(1<<i) != 0 {
 			s.WriteRune(letter)
 		}
 	}
@@ -91,17 +93,17 @@ func (c Capture) String() string {
 		what = "tcp " + c.Flags()
 	case UDP:
 		what = "udp"
-	case protoICMP, protoICMPv6:
-		h, _ := parse(c.Data, false)
-		what = fmt.Sprintf("icmp %d", h.icmpType)
+	case ip.ICMP, ip.ICMPv6:
+		h, _ := ip.Parse(c.Data, false)
+		what = fmt.Sprintf("icmp %d", h.ICMPType)
 	}
 	return fmt.Sprintf("%9.3fms %s %s %s %s > %s %s ttl %d, %d bytes", float64(c.Time)/1e6, c.Where, c.Side, arrow, src, dst,
 		what, c.TTL(), len(c.Data))
 }
 
 // observe shows a packet to the tap. It runs under network.mu.
-func (n *network) observe(where string, side Side, inbound bool, p *packet) {
+func (n *network) observe(where string, side Side, inbound bool, p *ip.Packet) {
 	if n.tap != nil && side >= 0 {
-		n.tap(Capture{time.Duration(n.now), where, side, inbound, p.ip()})
+		n.tap(Capture{time.Duration(n.now), where, side, inbound, p.IP()})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // direction is the way a packet takes on a wire.
@@ -38,7 +40,7 @@ type wireEnd struct {
 	d direction
 }
 
-func (e wireEnd) accept(p *packet) { e.w.send(p, e.d) }
+func (e wireEnd) accept(p *ip.Packet) { e.w.send(p, e.d) }
 
 const (
 	minQueue  = 32 << 10
@@ -46,13 +48,13 @@ const (
 )
 
 // send puts p on the wire in direction d.
-func (w *wire) send(p *packet, d direction) {
+func (w *wire) send(p *ip.Packet, d direction) {
 	k := &w.link
 	if k.Down || k.Loss > 0 && w.rng.Float64() < k.Loss {
 		w.net.drop(p)
 		return
 	}
-	at, ok := w.transmitted(p.n, d)
+	at, ok := w.transmitted(p.N, d)
 	if !ok {
 		w.net.drop(p)
 		return
@@ -63,12 +65,12 @@ func (w *wire) send(p *packet, d direction) {
 	}
 	at = max(at, w.state[d].last)
 	w.state[d].last = at
-	hops, ttl := len(w.routers), int(ttlOf(p.ip()))
+	hops, ttl := len(w.routers), int(ip.TTL(p.IP()))
 	if ttl <= hops {
 		w.expire(p, d, ttl, at)
 		return
 	}
-	setTTL(p.ip(), byte(ttl-hops))
+	ip.SetTTL(p.IP(), byte(ttl-hops))
 	w.net.after(at, w.ends[d], p)
 }
 
@@ -93,12 +95,12 @@ func (w *wire) transmitted(n int, d direction) (int64, bool) {
 }
 
 // expire carries p to the router where its TTL ends, the nth on its way. The routers divide the wire's time evenly.
-func (w *wire) expire(p *packet, d direction, nth int, arrival int64) {
+func (w *wire) expire(p *ip.Packet, d direction, nth int, arrival int64) {
 	if nth < 1 {
 		w.net.drop(p)
 		return
 	}
-	setTTL(p.ip(), 1)
+	ip.SetTTL(p.IP(), 1)
 	way := (arrival - w.net.now) * int64(nth) / int64(len(w.routers)+1)
 	w.net.after(w.net.now+way, &expiry{w, d, nth, way}, p)
 }
@@ -111,7 +113,7 @@ type expiry struct {
 	way int64
 }
 
-func (e *expiry) accept(p *packet) {
+func (e *expiry) accept(p *ip.Packet) {
 	w := e.w
 	defer w.net.drop(p)
 	at := e.nth - 1
@@ -119,14 +121,14 @@ func (e *expiry) accept(p *packet) {
 		at = len(w.routers) - e.nth
 	}
 	from := w.routers[at].addr
-	if p.ip()[0]>>4 == 6 {
+	if p.IP()[0]>>4 == 6 {
 		from = w.routers[at].addr6
 	}
-	answer := w.net.free.take()
-	if !icmpError(answer, timeExceeded, from, p.ip()) {
+	answer := w.net.free.Take()
+	if !ip.ICMPError(answer, ip.TimeExceeded, from, p.IP()) {
 		w.net.drop(answer)
 		return
 	}
-	setTTL(answer.ip(), byte(initialTTL-(e.nth-1)))
+	ip.SetTTL(answer.IP(), byte(ip.InitialTTL-(e.nth-1)))
 	w.net.after(w.net.now+e.way, w.ends[e.d.back()], answer)
 }

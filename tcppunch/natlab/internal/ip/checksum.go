@@ -1,4 +1,4 @@
-package natlab
+package ip
 
 import "encoding/binary"
 
@@ -47,12 +47,29 @@ func sealIPv4(b []byte) {
 	binary.BigEndian.PutUint16(b[10:], ^fold(onesSum(0, b[:20])))
 }
 
-// sealTransport writes the checksum at field, an offset into b, over the transport part that begins at l4.
-func sealTransport(b []byte, proto byte, l4, field int) {
+// SealTransport writes the checksum at field, an offset into b, over the transport part that begins at l4.
+func SealTransport(b []byte, proto byte, l4, field int) {
 	b[field], b[field+1] = 0, 0
 	var acc uint32
-	if proto != protoICMP {
+	if proto != ICMP {
 		acc = pseudoSum(b, proto, l4)
 	}
 	binary.BigEndian.PutUint16(b[field:], ^fold(onesSum(acc, b[l4:])))
+}
+
+// Sound reports whether b is a whole packet whose checksums are right.
+func Sound(b []byte) bool {
+	h, ok := Parse(b, false)
+	if !ok || !h.V6 && fold(onesSum(0, b[:h.L4])) != 0xffff {
+		return false
+	}
+	sum := transportSum(b, &h)
+	if h.Fragment || sum == nil {
+		return true
+	}
+	var acc uint32
+	if h.Proto != ICMP {
+		acc = pseudoSum(b, h.Proto, h.L4)
+	}
+	return fold(onesSum(acc, b[h.L4:])) == 0xffff
 }

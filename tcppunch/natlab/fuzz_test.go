@@ -7,60 +7,38 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
 // segmentOf builds a packet with right checksums.
 func segmentOf(proto byte, src, dst netip.AddrPort, payload string) []byte {
-	head := map[byte]int{protoTCP: 20, protoUDP: 8, protoICMP: 8, protoICMPv6: 8}[proto]
+	head := map[byte]int{ip.TCP: 20, ip.UDP: 8, ip.ICMP: 8, ip.ICMPv6: 8}[proto]
 	v6 := src.Addr().Is6()
-	ip := 20
-	if v6 {
-		ip = 40
-	}
-	b := make([]byte, ip+head+len(payload))
-	l4 := writeIP(b, v6, proto, src.Addr(), dst.Addr(), len(b))
+	b := make([]byte, map[bool]int{false: 20, true: 40}[v6]+head+len(payload))
+	l4 := ip.WriteHeader(b, v6, proto, src.Addr(), dst.Addr(), len(b))
 	copy(b[l4+head:], payload)
 	field := l4 + 2
 	switch proto {
-	case protoTCP:
-		b[l4+12], b[l4+13] = 5<<4, flagSYN
+	case ip.TCP:
+		b[l4+12], b[l4+13] = 5<<4, ip.SYN
 		field = l4 + 16
-	case protoUDP:
+	case ip.UDP:
 		binary.BigEndian.PutUint16(b[l4+4:], uint16(len(b)-l4))
 		field = l4 + 6
-	case protoICMP:
+	case ip.ICMP:
 		b[l4] = 8
 		binary.BigEndian.PutUint16(b[l4+4:], src.Port())
-	case protoICMPv6:
+	case ip.ICMPv6:
 		b[l4] = 128
 		binary.BigEndian.PutUint16(b[l4+4:], src.Port())
 	}
-	if proto == protoTCP || proto == protoUDP {
+	if proto == ip.TCP || proto == ip.UDP {
 		binary.BigEndian.PutUint16(b[l4:], src.Port())
 		binary.BigEndian.PutUint16(b[l4+2:], dst.Port())
 	}
-	sealTransport(b, proto, l4, field)
+	ip.SealTransport(b, proto, l4, field)
 	return b
-}
-
-// sound reports whether all checksums of the whole packet b are right.
-func sound(b []byte) bool {
-	h, ok := parse(b, false)
-	if !ok {
-		return false
-	}
-	if !h.v6 && fold(onesSum(0, b[:h.l4])) != 0xffff {
-		return false
-	}
-	sum := transportSum(b, &h)
-	if h.fragment || sum == nil {
-		return true
-	}
-	var acc uint32
-	if h.proto != protoICMP {
-		acc = pseudoSum(b, h.proto, h.l4)
-	}
-	return fold(onesSum(acc, b[h.l4:])) == 0xffff
 }
 
 func samples() [][]byte {
@@ -68,17 +46,17 @@ func samples() [][]byte {
 	a6, b6 := netip.MustParseAddrPort("[2001:db8:0:1::2]:7070"), netip.MustParseAddrPort("[2001:db8::10]:3478")
 	var all [][]byte
 	for _, text := range []string{"", "odd", "even"} {
-		all = append(all, segmentOf(protoTCP, a4, b4, text), segmentOf(protoUDP, a4, b4, text), segmentOf(protoICMP, a4, b4, text),
-			segmentOf(protoTCP, a6, b6, text), segmentOf(protoUDP, a6, b6, text), segmentOf(protoICMPv6, a6, b6, text))
+		all = append(all, segmentOf(ip.TCP, a4, b4, text), segmentOf(ip.UDP, a4, b4, text), segmentOf(ip.ICMP, a4, b4, text),
+			segmentOf(ip.TCP, a6, b6, text), segmentOf(ip.UDP, a6, b6, text), segmentOf(ip.ICMPv6, a6, b6, text))
 	}
 	for _, cause := range all[:6] {
-		p := new(packet)
+		p := new(ip.Packet)
 		from := netip.MustParseAddr("198.18.0.1")
 		if cause[0]>>4 == 6 {
 			from = netip.MustParseAddr("2001:db8:ff02::1")
 		}
-		if icmpError(p, timeExceeded, from, cause) {
-			all = append(all, bytes.Clone(p.ip()))
+		if ip.ICMPError(p, ip.TimeExceeded, from, cause) {
+			all = append(all, bytes.Clone(p.IP()))
 		}
 	}
 	return all
@@ -86,7 +64,7 @@ func samples() [][]byte {
 
 func TestSamplesAreSound(t *testing.T) {
 	for i, b := range samples() {
-		if !sound(b) {
+		if !ip.Sound(b) {
 			t.Errorf("sample %d is not sound: %x", i, b)
 		}
 	}
@@ -100,7 +78,7 @@ func FuzzNAT(f *testing.F) {
 		f.Add(b, false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, outwards bool) {
-		if len(b) > mtu {
+		if len(b) > ip.MTU {
 			return
 		}
 		n, inside, outside := loneNAT()
@@ -113,13 +91,13 @@ func FuzzNAT(f *testing.F) {
 		if outwards {
 			to = inside
 		}
-		was := sound(b)
+		was := ip.Sound(b)
 		n.send(to, bytes.Clone(b))
 		for _, out := range n.got {
-			if _, ok := parse(out, false); !ok {
+			if _, ok := ip.Parse(out, false); !ok {
 				t.Errorf("%x became %x, which is no packet", b, out)
 			}
-			if was && !sound(out) {
+			if was && !ip.Sound(out) {
 				t.Errorf("%x became %x, which is not sound", b, out)
 			}
 		}
@@ -135,18 +113,18 @@ type loneNet struct {
 // keep is a sink that keeps copies.
 type keep struct{ *loneNet }
 
-func (k keep) accept(p *packet) { k.got = append(k.got, bytes.Clone(p.ip())) }
+func (k keep) accept(p *ip.Packet) { k.got = append(k.got, bytes.Clone(p.IP())) }
 
 // send brings bytes into a sink as a device does.
 func (n *loneNet) send(to sink, b []byte) {
-	p := new(packet)
-	frame := append(make([]byte, etherLen), b...)
+	p := new(ip.Packet)
+	frame := append(make([]byte, ip.EtherLen), b...)
 	frame[12], frame[13] = 0x08, 0
 	if len(b) > 0 && b[0]>>4 == 6 {
 		frame[12], frame[13] = 0x86, 0xdd
 	}
-	copy(p.buf[:], frame)
-	if p.frame(len(frame)) {
+	copy(p.Buf[:], frame)
+	if p.Frame(len(frame)) {
 		n.inject(to, p, nil)
 	}
 }

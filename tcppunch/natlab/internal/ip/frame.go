@@ -1,4 +1,4 @@
-package natlab
+package ip
 
 import "encoding/binary"
 
@@ -7,15 +7,15 @@ const (
 	etherIPv6 = 0x86dd
 )
 
-// frame takes the n bytes in p.buf as an Ethernet frame. It reports whether they are an IP packet.
-func (p *packet) frame(n int) bool {
-	if n < etherLen+20 {
+// Frame takes the n bytes in p.Buf as an Ethernet frame. It reports whether they are an IP packet.
+func (p *Packet) Frame(n int) bool {
+	if n < EtherLen+20 {
 		return false
 	}
-	p.n = n - etherLen
-	b := p.ip()
+	p.N = n - EtherLen
+	b := p.IP()
 	var length int
-	switch binary.BigEndian.Uint16(p.buf[12:]) {
+	switch binary.BigEndian.Uint16(p.Buf[12:]) {
 	case etherIPv4:
 		length = int(binary.BigEndian.Uint16(b[2:]))
 	case etherIPv6:
@@ -27,13 +27,13 @@ func (p *packet) frame(n int) bool {
 	if length < 20 || length > len(b) || int(b[0]>>4) != 4 && int(b[0]>>4) != 6 {
 		return false
 	}
-	p.n = length // a frame may be padded
+	p.N = length // a frame may be padded
 	return true
 }
 
-// setFrame writes the Ethernet header for an interface with the given hardware address.
-func (p *packet) setFrame(to [6]byte) {
-	b := p.ip()
+// SetFrame writes the Ethernet header for an interface with the given hardware address.
+func (p *Packet) SetFrame(to [6]byte) {
+	b := p.IP()
 	dst := to
 	var kind uint16 = etherIPv4
 	if b[0]>>4 == 6 {
@@ -49,7 +49,7 @@ func (p *packet) setFrame(to [6]byte) {
 			dst = [6]byte{255, 255, 255, 255, 255, 255}
 		}
 	}
-	copy(p.buf[:6], dst[:])
-	copy(p.buf[6:12], []byte{2, 0xff, 0, 0, 0, 1}) // of no interface: all wires end in the lab
-	binary.BigEndian.PutUint16(p.buf[12:], kind)
+	copy(p.Buf[:6], dst[:])
+	copy(p.Buf[6:12], []byte{2, 0xff, 0, 0, 0, 1}) // of no interface: all wires end in the lab
+	binary.BigEndian.PutUint16(p.Buf[12:], kind)
 }
