@@ -54,9 +54,9 @@ type Config struct {
 	// Port is the first local port of a serverless Dial. Default 7070.
 	Port uint16
 	// Spare, 1 to SparePorts, is which of the spare ports after Port is used
-	// too. A process that is killed may leave its ports unusable in its own
-	// NAT for two minutes, so the next one should use another Spare. Default:
-	// by chance.
+	// first; they take turns of half a minute. A process that is killed may
+	// leave its ports unusable in its own NAT for two minutes, so the next one
+	// should begin with another Spare. Default: by chance.
 	Spare int
 	// STUN servers, host:port, for a Dial with a Signaler and no Local.
 	STUN []string

@@ -27,12 +27,12 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 		}
 	}
 	defer local.Close()
-	r := newRace(cfg, id)
 	if len(local.hosts) == 0 && !loopbackOnly(cfg.Peer) {
 		return nil, dialError(nil, ErrNoNetwork)
 	}
 	raceCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	r := newRace(raceCtx, cfg, id)
 	if cfg.Signaler == nil {
 		r.serverless(raceCtx, local)
 	} else {
@@ -75,12 +75,37 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	for i, ln := range local.lanes {
 		r.listen(ctx, ln.port, i, byClock, allowed)
 	}
-	for _, t := range serverlessTuples(r.cfg.Peer, len(local.lanes)) {
+	ts := serverlessTuples(r.cfg.Peer)
+	r.holdAll(ctx, local, ts, 0, byClock)
+	if len(local.lanes) > 1 {
+		r.wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				r.spareTurn(ctx, local, ts, 1+n%(len(local.lanes)-1), byClock)
+			}
+		})
+	}
+}
+
+// spareTurn lets one spare port have its turn. If both sides' NATs have been
+// confused about every tuple of one, the next one starts afresh.
+func (r *race) spareTurn(ctx context.Context, local *Local, ts []target, lane int, at timetable) {
+	turn, cancel := context.WithTimeout(ctx, spareTime)
+	defer cancel()
+	r.holdAll(turn, local, ts, lane, at)
+	<-turn.Done()
+}
+
+// holdAll dials the targets that are for a port.
+func (r *race) holdAll(ctx context.Context, local *Local, ts []target, lane int, byClock timetable) {
+	for _, t := range ts {
+		if t.spare != (lane > 0) {
+			continue
+		}
 		at := byClock
 		if t.kind == KindPrivate {
 			at = plainly(byClock)
 		}
-		r.hold(ctx, tuple{port: local.lanes[t.lane].port, remote: t.remote, kind: t.kind, lane: t.lane}, at)
+		r.hold(ctx, tuple{port: local.lanes[lane].port, remote: t.remote, kind: t.kind, lane: lane}, at)
 	}
 }
 

@@ -65,11 +65,10 @@ func Gather(ctx context.Context, cfg *Config) (*Local, error) {
 	if spare == 0 {
 		spare = 1 + rand.IntN(SparePorts)
 	}
-	for i := range SparePorts { // another program may have that one
+	for i := range SparePorts {
 		port, err := sock.Open(ctx, base+uint16(1+(spare-1+i)%SparePorts))
-		if err == nil {
+		if err == nil { // else another program has that one
 			l.lanes = append(l.lanes, &lane{port: port})
-			break
 		}
 	}
 	return l, nil

@@ -78,7 +78,7 @@ func (h *holder) attempt(ctx context.Context) time.Duration {
 	h.race.attemptDone(a, err)
 	switch {
 	case err == nil:
-		h.race.run(ctx, conn, a, h.began)
+		h.race.run(conn, a, h.began)
 		return 300 * time.Millisecond // it is no longer wanted there
 	case errors.Is(err, errRedial):
 		return 0
@@ -98,6 +98,8 @@ func (h *holder) pause(err error) time.Duration {
 		switch {
 		case h.refusals > 5:
 			return random
+		case h.role.technique == Opener && h.refusals == 1:
+			return 0 // the peer's SYN may be right behind the RST
 		case h.role.technique == Opener:
 			return 20 * time.Millisecond
 		case h.role.technique == Simultaneous:
@@ -169,16 +171,19 @@ func (h *holder) times(start time.Time) (raise, end <-chan time.Time) {
 	return raise, end
 }
 
-// mayEnd tells how long the socket must stay for another while, 0 if it may be
-// closed. One that has seen the peer's SYN stays: closing it would poison the
-// tuple. So does one whose SYN may have reached the peer a moment ago.
+// mayEnd tells how long the socket must stay for another while, 0 or less if it
+// may be closed. One that has seen the peer's SYN stays: closing it would
+// poison the tuple. So does one whose SYN may have reached the peer a moment
+// ago: an opener's own cannot have, but where this process was slow to come
+// here the kernel has sent another one.
 func (h *holder) mayEnd(p *sock.Pending, start time.Time) time.Duration {
 	if p.State() == sock.StateSynRecv {
 		return freshSYN
 	}
-	if h.role.technique == Opener {
+	elapsed := time.Since(start)
+	last := lastSYN(elapsed)
+	if h.role.technique == Opener && last == 0 {
 		return 0
 	}
-	elapsed := time.Since(start)
-	return freshSYN - (elapsed - lastSYN(elapsed))
+	return freshSYN - (elapsed - last)
 }

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// A target is where one local port goes.
+// A target is an address to dial.
 type target struct {
-	lane   int
 	remote netip.AddrPort
 	kind   Kind
+	spare  bool // from this side's spare port
 }
 
 // serverlessTuples pairs local ports with the peer's. Port and port always
@@ -20,13 +20,13 @@ type target struct {
 //	       ┌──────── 7071
 //	7072 ──┼──────── 7072
 //	       └──────── 7073
-func serverlessTuples(peer []netip.AddrPort, lanes int) []target {
+func serverlessTuples(peer []netip.AddrPort) []target {
 	var ts []target
 	for _, a := range peer {
 		kind := kindOf(a.Addr())
-		ts = append(ts, target{lane: 0, remote: a, kind: kind})
-		for i := uint16(1); lanes > 1 && i <= SparePorts && a.Port() <= 65535-i; i++ {
-			ts = append(ts, target{lane: 1, remote: netip.AddrPortFrom(a.Addr(), a.Port()+i), kind: kind})
+		ts = append(ts, target{remote: a, kind: kind})
+		for i := uint16(1); i <= SparePorts && a.Port() <= 65535-i; i++ {
+			ts = append(ts, target{remote: netip.AddrPortFrom(a.Addr(), a.Port()+i), kind: kind, spare: true})
 		}
 	}
 	return ts
@@ -56,7 +56,9 @@ const (
 
 // A step is one attempt of a round's plan.
 type step struct {
-	target
+	lane      int
+	remote    netip.AddrPort
+	kind      Kind
 	when      moment
 	technique Technique
 	ttl       int
@@ -73,7 +75,7 @@ func plan(side Side, ttl int, mine, theirs report) []step {
 			return
 		}
 		for _, a := range candidates(mine, theirs, lane) {
-			s := step{target: target{lane: lane, remote: a, kind: kindOf(a.Addr())}, when: when, technique: technique}
+			s := step{lane: lane, remote: a, kind: kindOf(a.Addr()), when: when, technique: technique}
 			if private := s.kind == KindPrivate; private != (technique == Plain) {
 				continue
 			}

@@ -18,28 +18,19 @@ func addrs(s string) []netip.Addr {
 
 func TestServerlessTuples(t *testing.T) {
 	peer := []netip.AddrPort{netip.MustParseAddrPort("203.0.113.20:7070"), netip.MustParseAddrPort("192.168.1.5:9000")}
-	tests := []struct {
-		name  string
-		lanes int
-		want  []string
-	}{
-		{"one port", 1, []string{"0 203.0.113.20:7070 public", "0 192.168.1.5:9000 private"}},
-		{"with a spare", 2, []string{
-			"0 203.0.113.20:7070 public", "1 203.0.113.20:7071 public", "1 203.0.113.20:7072 public", "1 203.0.113.20:7073 public",
-			"0 192.168.1.5:9000 private", "1 192.168.1.5:9001 private", "1 192.168.1.5:9002 private", "1 192.168.1.5:9003 private",
-		}},
+	want := []string{
+		"203.0.113.20:7070 public false", "203.0.113.20:7071 public true", "203.0.113.20:7072 public true", "203.0.113.20:7073 public true",
+		"192.168.1.5:9000 private false", "192.168.1.5:9001 private true", "192.168.1.5:9002 private true", "192.168.1.5:9003 private true",
 	}
-	for _, tt := range tests {
-		var got []string
-		for _, x := range serverlessTuples(peer, tt.lanes) {
-			got = append(got, fmt.Sprint(x.lane, " ", x.remote, " ", x.kind))
-		}
-		if !slices.Equal(got, tt.want) {
-			t.Errorf("%s: got %q\nwant %q", tt.name, got, tt.want)
-		}
+	var got []string
+	for _, x := range serverlessTuples(peer) {
+		got = append(got, fmt.Sprint(x.remote, " ", x.kind, " ", x.spare))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	last := []netip.AddrPort{netip.MustParseAddrPort("203.0.113.20:65535")}
-	if got := serverlessTuples(last, 2); len(got) != 1 {
+	if got := serverlessTuples(last); len(got) != 1 {
 		t.Errorf("the last port has no spares, got %v", got)
 	}
 }

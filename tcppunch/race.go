@@ -29,7 +29,8 @@ const (
 type race struct {
 	cfg   *Config
 	id    *identity
-	known time.Time // when the peer's addresses were known
+	life  context.Context // of the whole Dial; attempts may have less
+	known time.Time       // when the peer's addresses were known
 
 	// set before any connection is run
 	pin        fingerprint
@@ -49,9 +50,9 @@ type race struct {
 	all      []*link
 }
 
-func newRace(cfg *Config, id *identity) *race {
+func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 	return &race{
-		cfg: cfg, id: id,
+		life: ctx, cfg: cfg, id: id,
 		links:    make(chan *link),
 		rejected: make(chan error, 1),
 		dialling: map[Kind]int{}, shaking: map[Kind]int{},
@@ -111,7 +112,7 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 				}
 				r.wg.Go(func() {
 					defer r.release(from.Addr())
-					r.run(ctx, conn, a, role.began)
+					r.run(conn, a, role.began)
 				})
 			}
 		})
@@ -138,8 +139,9 @@ func (r *race) release(from netip.Addr) {
 }
 
 // run authenticates a connection and stays with it until it is of no more use,
-// or ctx ends.
-func (r *race) run(ctx context.Context, tcp *net.TCPConn, a Attempt, began time.Time) {
+// or the race ends.
+func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
+	ctx := r.life
 	if r.banned(a.Remote.Addr()) {
 		sock.Discard(tcp)
 		return
@@ -266,7 +268,7 @@ func (r *race) attemptStarts(a Attempt) {
 
 func (r *race) attemptDone(a Attempt, err error) {
 	r.count(r.dialling, a.Kind, -1)
-	if err != nil {
+	if err != nil && !errors.Is(err, errRedial) && !isContext(err) {
 		r.mu.Lock()
 		r.log.add(a, err)
 		r.mu.Unlock()
@@ -285,6 +287,10 @@ func (r *race) finish(winner *link) {
 			l.drop()
 		}
 	}
+}
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func localAddr(c net.Conn) netip.AddrPort {

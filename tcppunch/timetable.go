@@ -20,6 +20,8 @@ const (
 	// freshSYN is how young the last SYN may be for a socket to be kept at a
 	// slot's end: the answer may be on its way.
 	freshSYN = 900 * time.Millisecond
+	// spareTime is how long a serverless Dial uses one spare port.
+	spareTime = 30 * time.Second
 	// cycle is how many slots it takes until every pairing of roles came up.
 	cycle = 4
 )

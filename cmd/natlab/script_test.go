@@ -1,7 +1,3 @@
-//go:build scripts
-
-// These tests need golang.org/x/tools in go.mod, which testscript imports.
-
 package main
 
 import (
