@@ -9,11 +9,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type dialled struct {
 	conn *Conn
