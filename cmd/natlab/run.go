@@ -17,6 +17,7 @@ import (
 // runCmd is natlab run.
 type runCmd struct {
 	layout
+	Screen   string   `help:"Host whose command writes to standard output and error itself, with no name before its lines. On a terminal it can draw." placeholder:"HOST"`
 	Commands []string `arg:"" help:"HOST=COMMAND: a line for the shell. All run at once, each with its host's name before every line that it prints."`
 }
 
@@ -27,6 +28,11 @@ func (c *runCmd) Run(ctx context.Context, out output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
+	if c.Screen != "" {
+		if _, err := host(lab, c.Screen); err != nil {
+			return fmt.Errorf("--screen: %w", err)
+		}
+	}
 	var all sync.WaitGroup
 	var turn sync.Mutex
 	errs := make([]error, len(c.Commands))
@@ -36,6 +42,12 @@ func (c *runCmd) Run(ctx context.Context, out output) (err error) {
 			return err
 		}
 		cmd := m.Command(ctx, "sh", "-c", line)
+		cmd.Cancel = func() error { return cmd.Signal(os.Interrupt) } // its own end, and a violent one a little later
+		if m.Name() == c.Screen {
+			cmd.Stdout, cmd.Stderr = out, os.Stderr
+			all.Go(func() { errs[i] = cmd.Run() })
+			continue
+		}
 		stdout, stderr := newLines(out, m.Name(), &turn), newLines(os.Stderr, m.Name(), &turn)
 		cmd.Stdout, cmd.Stderr = stdout, stderr
 		all.Go(func() {
@@ -63,12 +75,17 @@ func find(lab *natlab.Lab, text string) (*natlab.Machine, string, error) {
 	if !ok {
 		return nil, "", fmt.Errorf("%q: want HOST=COMMAND", text)
 	}
+	m, err := host(lab, name)
+	return m, line, err
+}
+
+func host(lab *natlab.Lab, name string) (*natlab.Machine, error) {
 	for _, m := range lab.Hosts() {
 		if m.Name() == name {
-			return m, line, nil
+			return m, nil
 		}
 	}
-	return nil, "", fmt.Errorf("%q: no host is named %q", text, name)
+	return nil, fmt.Errorf("no host is named %q", name)
 }
 
 // lines writes whole lines with a name before each.

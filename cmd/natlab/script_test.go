@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_RUNTIME_DIR", e.WorkDir)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitlab": waitlab},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitlab": waitlab, "waitfile": waitfile},
 	})
 }
 
@@ -35,4 +36,15 @@ func waitlab(ts *testscript.TestScript, _ bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("lab %s did not come up", args[0])
+}
+
+// waitfile waits until the file is there.
+func waitfile(ts *testscript.TestScript, _ bool, args []string) {
+	for range 500 {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s did not appear", args[0])
 }
