@@ -67,20 +67,21 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	if f := r.cfg.Trace.PeerKnown; f != nil {
 		f()
 	}
-	byClock := slots(r.cfg.Side, r.cfg.TTL, now, r.cfg.ClockOffset)
+	first := slots(r.cfg.Side, false, r.cfg.TTL, now, r.cfg.ClockOffset)
+	spare := slots(r.cfg.Side, true, r.cfg.TTL, now, r.cfg.ClockOffset)
 	allowed := map[netip.Addr]bool{}
 	for _, a := range r.cfg.Peer {
 		allowed[a.Addr()] = true
 	}
 	for i, ln := range local.lanes {
-		r.listen(ctx, ln.port, i, byClock, allowed)
+		r.listen(ctx, ln.port, i, first, allowed)
 	}
 	ts := serverlessTuples(r.cfg.Peer)
-	r.holdAll(ctx, local, ts, 0, byClock)
+	r.holdAll(ctx, local, ts, 0, first)
 	if len(local.lanes) > 1 {
 		r.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				r.spareTurn(ctx, local, ts, 1+n%(len(local.lanes)-1), byClock)
+				r.spareTurn(ctx, local, ts, 1+n%(len(local.lanes)-1), spare)
 			}
 		})
 	}

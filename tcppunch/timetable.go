@@ -32,15 +32,17 @@ const (
 //	SideA  opener connector opener    connector
 //	SideB  opener opener    connector connector
 //
-// The offset is added to this machine's clock.
-func slots(side Side, ttl int, start time.Time, offset time.Duration) timetable {
+// Spare ports have the roles reversed, so that whenever one side opens and the
+// other connects, it is tried both ways round. The offset is added to this
+// machine's clock.
+func slots(side Side, spare bool, ttl int, start time.Time, offset time.Duration) timetable {
 	slot := func(t time.Time) int64 { return t.Add(offset).UnixNano() / int64(slotTime) }
 	begin := func(n int64) time.Time { return time.Unix(0, n*int64(slotTime)).Add(-offset) }
 	first := slot(start)
 	return func(now time.Time) role {
 		n := slot(now)
 		r := role{round: int(n - first), began: begin(n), until: begin(n + 1)}
-		if opensIn(side, n%cycle) {
+		if opensIn(side, n%cycle) != spare {
 			r.technique = Opener
 			r.ttl = slotTTL(ttl, n)
 			return r

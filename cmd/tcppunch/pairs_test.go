@@ -2,14 +2,13 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
-// halfRTT is the one-way delay between the two NATs and the core: 100 ms
+// oneWay is the delay between each of the two NATs and the core: 100 ms of
 // round trip from host to host.
 const oneWay = 25 * time.Millisecond
 
@@ -23,7 +22,7 @@ func twoNATs(a, b natlab.NAT) natlab.Topology {
 	}
 }
 
-// A meeting of two commands behind two NATs.
+// A trial is how two commands behind two NATs are started.
 type trial struct {
 	late    time.Duration // how much later the second side starts
 	offset  time.Duration // by which the second side's clock differs
@@ -104,24 +103,4 @@ func (r result) wantTCP(t *testing.T, within time.Duration) {
 	}
 	t.Logf("%v after both were up: %s, round %d, %.0f ms punch, %.0f ms round trip",
 		r.afterBoth.Round(time.Millisecond), r.event.Technique, r.event.Round, r.event.PunchMS, r.event.RTTMS)
-}
-
-var linuxNATs = []natlab.Unsolicited{natlab.Drop, natlab.Accept, natlab.Reset}
-
-// TestLinuxPairs: all pairs of real Linux NATs, one side late, clocks apart.
-func TestLinuxPairs(t *testing.T) {
-	for _, ua := range linuxNATs {
-		for _, ub := range linuxNATs {
-			t.Run(fmt.Sprintf("%v-%v", ua, ub), func(t *testing.T) {
-				t.Parallel()
-				lab := natlab.New(t, twoNATs(natlab.NAT{Linux: true, Unsolicited: ua}, natlab.NAT{Linux: true, Unsolicited: ub}))
-				tr := trial{
-					late: rand.N(8 * time.Second), offset: rand.N(8 * time.Second),
-					bFirst: rand.N(2) == 1, timeout: 60 * time.Second,
-				}
-				t.Log(tr)
-				transferOnce(t, lab, tr).wantTCP(t, 5*time.Second)
-			})
-		}
-	}
 }
