@@ -157,7 +157,7 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 		return
 	}
 	from := began
-	if r.cfg.Signaler != nil {
+	if r.cfg.Signaler != nil || from.Before(r.known) { // a slot may have begun before this Dial
 		from = r.known
 	}
 	l.path.Punch = time.Since(from)

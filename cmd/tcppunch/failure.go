@@ -50,13 +50,10 @@ var rules = []struct {
 	{tcppunch.ErrPortInUse, statusFailed, "port-in-use", "end that program, or choose another port with --port and tell the other side"},
 	{pair.ErrWordsOnOneSide, statusWrongCode, "wrong-code", "give the words to both sides, or to neither"},
 	{pair.ErrWrongWords, statusWrongCode, "wrong-code", "check the words on both sides"},
-	{tcppunch.ErrRejected, statusWrongCode, "wrong-code", "check the words on both sides"},
 	{pair.ErrNotConfirmed, statusWrongCode, "not-confirmed", "if the words differed, somebody sits between you: use words of your own, behind a slash at the end of the address"},
 	{pair.ErrCommitment, statusWrongCode, "not-confirmed", ""},
 	{errNoTerminal, statusWrongCode, "no-terminal", "put words behind the address on both sides (--peer ADDR/word-word-word), or trust the network with --yes"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
-	{context.DeadlineExceeded, statusNoPath, "timeout", "check the addresses on both sides, and that both run at the same time"},
-	{tcppunch.ErrNoPath, statusNoPath, "no-path", "check the addresses on both sides, or try another network"},
 	{fs.ErrNotExist, statusFailed, "not-found", ""},
 	{fs.ErrPermission, statusFailed, "permission", ""},
 }
@@ -68,8 +65,8 @@ func classify(err error) *failure {
 		return f
 	}
 	var dial *tcppunch.DialError
-	if errors.As(err, &dial) && dial.Answered && errors.Is(err, tcppunch.ErrNoPath) && !errors.Is(err, tcppunch.ErrNoNetwork) {
-		return &failure{statusNoPath, "no-path", err, "check the addresses on both sides, or try another network"}
+	if errors.As(err, &dial) {
+		return dialFailure(dial)
 	}
 	if code := transfer.Code(err); code != "" && code != "failed" {
 		return transferFailure(code, err)
@@ -80,6 +77,20 @@ func classify(err error) *failure {
 		}
 	}
 	return &failure{statusFailed, "failed", err, ""}
+}
+
+// dialFailure tells why there is no connection. The rules would not do: the
+// error wraps those of all attempts, whatever ended it.
+func dialFailure(e *tcppunch.DialError) *failure {
+	switch {
+	case errors.Is(e, tcppunch.ErrRejected):
+		return &failure{statusWrongCode, "wrong-code", e, "check the words and the addresses on both sides"}
+	case errors.Is(e, tcppunch.ErrNoNetwork):
+		return &failure{statusNoPath, "no-network", e, "connect this machine to a network"}
+	case errors.Is(e, context.DeadlineExceeded) && !e.Answered:
+		return &failure{statusNoPath, "timeout", e, "check the addresses on both sides, and that both run at the same time"}
+	}
+	return &failure{statusNoPath, "no-path", e, "check the addresses on both sides, or try another network"}
 }
 
 // transferFailure tells apart what the peer did not want from what broke.

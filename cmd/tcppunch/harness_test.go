@@ -81,7 +81,7 @@ func (s *side) file(name string, size int) string {
 // start runs the command, with --json.
 func (s *side) start(args ...string) *peer {
 	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, append(args, "--json")...)
-	cmd.Dir = s.dir
+	cmd.Dir, cmd.SysProcAttr = s.dir, noTerminal()
 	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
 		"GORACE=halt_on_error=1"), s.env...)
 	p := &peer{t: s.t, name: s.host.Name(), dir: s.dir, started: time.Now(), Proc: cmd.StartProc()}
@@ -104,6 +104,7 @@ type event struct {
 	Technique string  `json:"technique"`
 	Round     int     `json:"round"`
 	PunchMS   float64 `json:"punch_ms"`
+	SetupMS   float64 `json:"setup_ms"`
 	RTTMS     float64 `json:"rtt_ms"`
 	TCP       string  `json:"tcp"`
 	Local     any     `json:"local"`

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -25,16 +27,14 @@ type output struct {
 	tty     bool // stderr is a terminal
 
 	mu     sync.Mutex
-	events *json.Encoder // guarded by mu
-	human  io.Writer     // guarded by mu
-	bar    io.Writer     // takes lines while a bar is drawn; guarded by mu
+	events io.Writer // guarded by mu
+	human  io.Writer // guarded by mu
+	bar    io.Writer // takes lines while a bar is drawn; guarded by mu
 }
 
 func newOutput(stdout io.Writer, stderr *os.File, started time.Time) *output {
-	enc := json.NewEncoder(stdout)
-	enc.SetEscapeHTML(false)
 	return &output{
-		started: started, events: enc, human: stderr,
+		started: started, events: stdout, human: stderr,
 		tty: term.IsTerminal(int(stderr.Fd())),
 	}
 }
@@ -57,22 +57,26 @@ func (o *output) detail(format string, args ...any) {
 	}
 }
 
-// event prints an object for programs. Its fields stand in the contract.
+// event prints an object for programs, with the fields of a struct. They stand in
+// the contract.
 func (o *output) event(name string, fields any) {
 	if !o.json {
 		return
 	}
-	b, err := json.Marshal(fields)
-	if err != nil {
+	line := &bytes.Buffer{}
+	enc := json.NewEncoder(line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(fields); err != nil {
 		panic(err) // a struct of ours that cannot be encoded
 	}
-	line := append([]byte(fmt.Sprintf(`{"event":%q`, name)), '}')
-	if s := string(b); s != "{}" && s != "null" {
-		line = append(line[:len(line)-1], ","+s[1:]...)
+	start := fmt.Sprintf(`{"event":%q`, name)
+	rest := strings.TrimPrefix(line.String(), "{")
+	if rest != "}\n" {
+		start += ","
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.events.Encode(json.RawMessage(line)) //nolint:errcheck // nobody listens
+	io.WriteString(o.events, start+rest) //nolint:errcheck // nobody listens
 }
 
 // fail tells an error, on one or two lines, and returns the exit status.
@@ -107,46 +111,33 @@ func shorten(err error) string {
 
 // size writes bytes as people read them.
 func size(n int64) string {
-	const k = 1024
-	switch f := float64(n); {
-	case n < k:
-		return fmt.Sprintf("%d B", n)
-	case n < k*k:
-		return fmt.Sprintf("%.1f KiB", f/k)
-	case n < k*k*k:
-		return fmt.Sprintf("%.1f MiB", f/k/k)
-	case n < k*k*k*k:
-		return fmt.Sprintf("%.1f GiB", f/k/k/k)
-	default:
-		return fmt.Sprintf("%.1f TiB", f/k/k/k/k)
-	}
+	return figure(float64(n), 1024, []string{"%.0f B", "%.1f KiB", "%.1f MiB", "%.1f GiB", "%.1f TiB"})
 }
 
 // rate writes bytes per second, in the powers of ten that networks use.
 func rate(perSecond float64) string {
-	switch {
-	case perSecond < 1e3:
-		return fmt.Sprintf("%.0f B/s", perSecond)
-	case perSecond < 1e6:
-		return fmt.Sprintf("%.1f kB/s", perSecond/1e3)
-	case perSecond < 1e9:
-		return fmt.Sprintf("%.1f MB/s", perSecond/1e6)
-	default:
-		return fmt.Sprintf("%.2f GB/s", perSecond/1e9)
+	return figure(perSecond, 1000, []string{"%.0f B/s", "%.1f kB/s", "%.1f MB/s", "%.2f GB/s"})
+}
+
+// figure takes the first unit in which the rounded number is less than a step.
+func figure(f, step float64, units []string) string {
+	for ; len(units) > 1 && math.Round(f*10) >= step*10; units = units[1:] {
+		f /= step
 	}
+	return fmt.Sprintf(units[0], f)
 }
 
 // duration writes a time that is left or was spent.
 func duration(d time.Duration) string {
-	switch {
-	case d < 10*time.Second:
+	switch s := d.Round(time.Second); {
+	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0f s", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	case s < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", s.Seconds())
+	case s < 2*time.Hour:
+		return fmt.Sprintf("%d min %d s", int(s.Minutes()), int(s.Seconds())%60)
 	default:
-		return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+		return fmt.Sprintf("%d h %d min", int(s.Hours()), int(s.Minutes())%60)
 	}
 }
 

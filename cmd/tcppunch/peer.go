@@ -188,10 +188,14 @@ func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Con
 	return conn, nil
 }
 
-// plainWords leaves of a failed authentication what a person can use.
+// plainWords leaves of a failed authentication what a person can use. It does so
+// only where that ended the search: not where strangers at other addresses failed.
 func plainWords(err error) error {
+	if errors.Is(err, tcppunch.ErrNoPath) {
+		return err
+	}
 	for _, plain := range []error{pair.ErrWrongWords, pair.ErrWordsOnOneSide} {
-		if errors.Is(err, tcppunch.ErrRejected) && errors.Is(err, plain) {
+		if errors.Is(err, plain) {
 			return plain
 		}
 	}
