@@ -63,7 +63,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 // A link is an authenticated connection that may be nominated.
 type link struct {
 	*tls.Conn
-	tcp   *net.TCPConn
+	tcp   net.Conn
 	path  Path
 	ended chan struct{} // closed when it is of no more use
 	once  sync.Once
