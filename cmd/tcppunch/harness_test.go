@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 type peer struct {
 	*natlab.Proc
 	t       *testing.T
+	host    *natlab.Machine
 	name    string
 	dir     string // its HOME and TMPDIR; recv receives into dir/out
 	started time.Time
@@ -80,14 +81,24 @@ func (s *side) file(name string, size int) string {
 
 // start runs the command, with --json.
 func (s *side) start(args ...string) *peer {
+	cmd := s.command(args...)
+	cmd.SysProcAttr = noTerminal()
+	return s.run(cmd)
+}
+
+func (s *side) command(args ...string) *natlab.Cmd {
 	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, append(args, "--json")...)
-	cmd.Dir, cmd.SysProcAttr = s.dir, noTerminal()
+	cmd.Dir = s.dir
 	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
 		"GORACE=halt_on_error=1"), s.env...)
-	p := &peer{t: s.t, name: s.host.Name(), dir: s.dir, started: time.Now(), Proc: cmd.StartProc()}
+	return cmd
+}
+
+func (s *side) run(cmd *natlab.Cmd) *peer {
+	p := &peer{t: s.t, host: s.host, name: s.host.Name(), dir: s.dir, started: time.Now(), Proc: cmd.StartProc()}
 	s.t.Cleanup(func() {
 		if s.t.Failed() {
-			s.t.Logf("%s: tcppunch %s\n%s%s", p.name, strings.Join(args, " "), p.Stderr, p.Stdout)
+			s.t.Logf("%s: tcppunch %s\n%s%s", p.name, strings.Join(cmd.Args[1:], " "), p.Stderr, p.Stdout)
 		}
 	})
 	return p
@@ -173,9 +184,48 @@ func (p *peer) wantFailure(status int, code string, says ...string) {
 			p.t.Errorf("%s: the error does not say %q:\n%s", p.name, s, text)
 		}
 	}
+	if lines := strings.Count(text[max(0, strings.LastIndex(text, "Error: ")):], "\n"); lines < 1 || lines > 2 {
+		p.t.Errorf("%s: the error takes %d lines:\n%s", p.name, lines, text)
+	}
 	if strings.Contains(text, "goroutine ") || strings.Contains(text, "panic") {
 		p.t.Errorf("%s: a stack trace:\n%s", p.name, text)
 	}
+}
+
+// wantDone checks that a program has done its work, and left nothing behind.
+func (p *peer) wantDone() {
+	p.t.Helper()
+	if _, err := p.waitEvent("done", time.Minute); err != nil {
+		p.t.Error(err)
+	}
+	done := time.Now()
+	if status := p.status(); status != 0 {
+		p.t.Errorf("%s: exit status %d, want 0", p.name, status)
+	}
+	if after := time.Since(done); after > 3*time.Second {
+		p.t.Errorf("%s: ended %v after it was done", p.name, after)
+	}
+	p.wantNoSockets()
+}
+
+// wantNoSockets checks that the host of a program that has ended has no socket
+// but such as wait for the time after a close to pass.
+func (p *peer) wantNoSockets() {
+	p.t.Helper()
+	var left []string
+	for range 30 {
+		left = nil
+		for line := range strings.Lines(p.host.Run("ss", "-Htan").Stdout) {
+			if !strings.HasPrefix(line, "TIME-WAIT") {
+				left = append(left, line)
+			}
+		}
+		if left == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	p.t.Errorf("%s: sockets are left:\n%s", p.name, strings.Join(left, ""))
 }
 
 // wantSame checks that a file arrived, and nothing else is there.
