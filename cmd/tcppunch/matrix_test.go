@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
@@ -147,7 +148,7 @@ func (c *cell) run(t *testing.T, tr trial) {
 	if c.a.nat.RefuseInboundSYN || c.b.nat.RefuseInboundSYN {
 		within *= 2 // only one of the two can open, and that must be its turn
 	}
-	res.wantTCP(t, within)
+	res.wantTCP(t, tcppunch.KindPublic, within)
 	c.mu.Lock()
 	c.results = append(c.results, res)
 	c.mu.Unlock()

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
@@ -28,6 +30,7 @@ type trial struct {
 	offset  time.Duration // by which the second side's clock differs
 	bFirst  bool
 	timeout time.Duration
+	ipv6    bool // by IPv6 addresses, instead of the NATs' public ones
 }
 
 func (tr trial) String() string {
@@ -58,11 +61,15 @@ func transferOnce(t *testing.T, lab *natlab.Lab, tr trial) result {
 	b := newSide(t, lab.Host("b"), "TCPPUNCH_CLOCK_OFFSET="+tr.offset.String())
 	name := a.file("file.bin", fileSize)
 	timeout := "--timeout=" + tr.timeout.String()
+	toA, toB := lab.NAT("home").Addr(), lab.NAT("office").Addr()
+	if tr.ipv6 {
+		toA, toB = lab.Host("a").Addr6(), lab.Host("b").Addr6()
+	}
 	send := func() *peer {
-		return a.start("send", "--peer", lab.NAT("office").Addr().String()+":7070"+words, timeout, name)
+		return a.start("send", "--peer", netip.AddrPortFrom(toB, 7070).String()+words, timeout, name)
 	}
 	recv := func() *peer {
-		return b.start("recv", "--peer", lab.NAT("home").Addr().String()+":7070"+words, timeout, "--out", "out")
+		return b.start("recv", "--peer", netip.AddrPortFrom(toA, 7070).String()+words, timeout, "--out", "out")
 	}
 	var ps, pr *peer
 	if tr.bFirst {
@@ -89,13 +96,13 @@ func transferOnce(t *testing.T, lab *natlab.Lab, tr trial) result {
 }
 
 // wantTCP checks that a trial led to a direct connection in time.
-func (r result) wantTCP(t *testing.T, within time.Duration) {
+func (r result) wantTCP(t *testing.T, kind tcppunch.Kind, within time.Duration) {
 	t.Helper()
 	if r.sent != 0 || r.received != 0 || !r.connected {
 		t.Errorf("send ended with %d, recv with %d, connected %v", r.sent, r.received, r.connected)
 		return
 	}
-	if r.event.Network != "tcp" || r.event.Kind != "public" {
+	if r.event.Network != "tcp" || r.event.Kind != string(kind) {
 		t.Errorf("connected by %s, %s", r.event.Network, r.event.Kind)
 	}
 	if r.afterBoth > within {
@@ -103,4 +110,19 @@ func (r result) wantTCP(t *testing.T, within time.Duration) {
 	}
 	t.Logf("%v after both were up: %s, round %d, %.0f ms punch, %.0f ms round trip",
 		r.afterBoth.Round(time.Millisecond), r.event.Technique, r.event.Round, r.event.PunchMS, r.event.RTTMS)
+}
+
+// TestIPv6: two stateful firewalls, without translation.
+func TestIPv6(t *testing.T) {
+	for _, linux := range []bool{false, true} {
+		for _, u := range []natlab.Unsolicited{natlab.Drop, natlab.Reset} {
+			t.Run(fmt.Sprintf("linux %v, %v", linux, u), func(t *testing.T) {
+				t.Parallel()
+				top := twoNATs(natlab.NAT{Linux: linux, Unsolicited: u}, natlab.NAT{Linux: linux, Unsolicited: u})
+				top.IPv6 = true
+				tr := trial{ipv6: true, late: 3 * time.Second, offset: time.Second, timeout: 60 * time.Second}
+				transferOnce(t, natlab.New(t, top), tr).wantTCP(t, tcppunch.KindIPv6, 10*time.Second)
+			})
+		}
+	}
 }
