@@ -111,6 +111,7 @@ type event struct {
 	Message   string  `json:"message"`
 	Network   string  `json:"network"`
 	Kind      string  `json:"kind"`
+	Local     any     `json:"local"`
 	Remote    string  `json:"remote"`
 	Technique string  `json:"technique"`
 	Round     int     `json:"round"`
@@ -118,7 +119,6 @@ type event struct {
 	SetupMS   float64 `json:"setup_ms"`
 	RTTMS     float64 `json:"rtt_ms"`
 	TCP       string  `json:"tcp"`
-	Local     any     `json:"local"`
 	Where     string  `json:"where"`
 	Words     string  `json:"words"`
 	Files     int     `json:"files"`

@@ -14,17 +14,21 @@ func wantKind(t *testing.T, kind string, send, recv *peer, name string) time.Dur
 	send.wantDone()
 	recv.wantDone()
 	wantSame(t, name, recv.dir)
-	later := send
-	if recv.started.After(send.started) {
-		later = recv
-	}
 	for _, p := range []*peer{send, recv} {
 		if e, ok := p.find("connected"); !ok || e.Kind != kind {
 			t.Errorf("%s: connected to a %s address, want %s", p.name, e.Kind, kind)
 		}
 	}
-	e, _ := later.find("connected")
+	e, _ := later(send, recv).find("connected")
 	return time.Duration(e.SetupMS * float64(time.Millisecond))
+}
+
+// later is the one of two programs that was started last.
+func later(a, b *peer) *peer {
+	if b.started.After(a.started) {
+		return b
+	}
+	return a
 }
 
 // TestLAN: two hosts of one network, both with a firewall that lets nothing in.

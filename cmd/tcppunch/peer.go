@@ -12,6 +12,7 @@ import (
 
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer"
 )
 
 // peerFlags are the flags of commands that connect to a peer.
@@ -228,6 +229,18 @@ func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
 		defer t.Close()
 		return t.yes(ctx, "Does the other screen show the same words?", false)
 	})
+}
+
+// hangUp closes a connection that was used. What is still on its way to a peer who
+// has gone silent never gets there, and the kernel must not keep the port for
+// minutes over it.
+func hangUp(conn *tcppunch.Conn, err error) {
+	if tcp, ok := conn.NetConn().(*net.TCPConn); ok && errors.Is(err, transfer.ErrPeerGone) {
+		tcp.SetLinger(0) //nolint:errcheck // closed: over anyway
+		tcp.Close()
+		return
+	}
+	conn.Close()
 }
 
 // trace turns what the engine does into lines for --verbose.

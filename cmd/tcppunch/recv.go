@@ -29,7 +29,6 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	bar := newProgress(out, false)
 	opt := &transfer.ReceiveOptions{Overwrite: c.Overwrite, Trace: bar.trace()}
 	if !c.Yes {
@@ -37,6 +36,7 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 	}
 	sum, err := transfer.Receive(ctx, conn, c.Out, opt)
 	bar.end(err == nil)
+	hangUp(conn, err)
 	if err != nil {
 		return err
 	}

@@ -36,10 +36,10 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	bar := newProgress(out, true)
 	sum, err := transfer.Send(ctx, conn, src, &transfer.SendOptions{Trace: bar.trace()})
 	bar.end(err == nil)
+	hangUp(conn, err)
 	if err != nil {
 		return err
 	}
