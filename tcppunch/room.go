@@ -104,36 +104,34 @@ func (rm *room) measure(ctx context.Context, round int) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// answerer is SideB's part of all rounds.
+// answerer is SideB's part of all rounds. Each word counts once: what the
+// other side makes this one do is bounded by the rounds.
 func (rm *room) answerer(ctx context.Context) error {
-	var local *Local
-	var steps []step
-	var offer message
-	for {
-		m, err := rm.receive(ctx)
+	for n := 0; n <= maxRound; n++ {
+		offer, err := rm.await(ctx, typeOffer, n)
 		if err != nil {
 			return err
 		}
-		switch {
-		case m.Type == typeOffer:
-			offer = m
-			if local, steps, err = rm.answer(ctx, offer); err != nil {
-				return err
-			}
-		case local == nil || m.Round != offer.Round:
-			// late or early words change nothing
-		case m.Type == typeGo:
-			rm.take(ctx, m.Round, local, steps, onGo)
-			if err := rm.send(ctx, message{Type: typePong, Round: m.Round}); err != nil {
-				return err
-			}
-		case m.Type == typeSync:
-			rm.take(ctx, m.Round, local, steps, onSync)
-			if offer.Last {
-				return nil
-			}
+		local, steps, err := rm.answer(ctx, offer)
+		if err != nil {
+			return err
+		}
+		if _, err := rm.await(ctx, typeGo, n); err != nil {
+			return err
+		}
+		rm.take(ctx, n, local, steps, onGo)
+		if err := rm.send(ctx, message{Type: typePong, Round: n}); err != nil {
+			return err
+		}
+		if _, err := rm.await(ctx, typeSync, n); err != nil {
+			return err
+		}
+		rm.take(ctx, n, local, steps, onSync)
+		if offer.Last {
+			return nil
 		}
 	}
+	return fmt.Errorf("%w: more than %d rounds", errMessage, maxRound)
 }
 
 // answer opens towards the offerer first and answers then: when the offerer

@@ -126,3 +126,19 @@ func TestIPv6(t *testing.T) {
 		}
 	}
 }
+
+// TestLoss: links that lose one packet in fifty.
+func TestLoss(t *testing.T) {
+	for _, k := range [][2]natlab.Unsolicited{{natlab.Drop, natlab.Reset}, {natlab.Reset, natlab.Reset}, {natlab.Accept, natlab.Drop}} {
+		t.Run(fmt.Sprintf("%v-%v", k[0], k[1]), func(t *testing.T) {
+			t.Parallel()
+			top := twoNATs(natlab.NAT{Linux: true, Unsolicited: k[0]}, natlab.NAT{Linux: true, Unsolicited: k[1]})
+			top.Seed = uint64(time.Now().UnixNano())
+			for i := range top.NATs {
+				top.NATs[i].Link.Loss = 0.02
+			}
+			tr := trial{late: 2 * time.Second, offset: 3 * time.Second, timeout: 60 * time.Second}
+			transferOnce(t, natlab.New(t, top), tr).wantTCP(t, tcppunch.KindPublic, 15*time.Second)
+		})
+	}
+}
