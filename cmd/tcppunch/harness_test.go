@@ -48,6 +48,7 @@ type peer struct {
 	name    string
 	dir     string // its HOME and TMPDIR; recv receives into dir/out
 	started time.Time
+	shown   <-chan struct{} // at a terminal: closed when all is in Stderr
 }
 
 // A side is a host with a home of its own, which the command keeps things in.
@@ -168,7 +169,13 @@ func (p *peer) waitEvent(name string, most time.Duration) (event, error) {
 }
 
 // status waits for the program to end.
-func (p *peer) status() int { return p.Wait().Code }
+func (p *peer) status() int {
+	code := p.Wait().Code
+	if p.shown != nil {
+		<-p.shown
+	}
+	return code
+}
 
 // wantFailure checks how a program ended that was not to succeed.
 func (p *peer) wantFailure(status int, code string, says ...string) {

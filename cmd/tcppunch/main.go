@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
+	"golang.org/x/term"
 )
 
 // cli is the command line. Flags that all commands share stand here.
@@ -54,6 +55,9 @@ func run(args []string, started time.Time) int {
 		return out.fail(usage(err))
 	}
 	out.json, out.verbose = c.JSON, c.Verbose
+	if c.JSON && term.IsTerminal(int(os.Stdout.Fd())) {
+		out.tty = false // events and a bar would be drawn over each other
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 const (
 	eventEvery = 250 * time.Millisecond // between progress events
 	lineEvery  = 5 * time.Second        // between plain lines
+	rightWidth = 28                     // columns for rate and time left
+	leastBar   = 6                      // columns
 )
 
 // progress shows how far a transfer is: a bar on a terminal, plain lines
@@ -96,7 +100,7 @@ func (p *progress) tell(done, total int64) {
 			Bytes int64   `json:"bytes"`
 			Total int64   `json:"total"`
 			Rate  float64 `json:"rate"` // bytes per second
-		}{done, total, p.meter.rate(now)})
+		}{done, total, math.Round(p.meter.rate(now))})
 	}
 	if !p.out.tty && now.Sub(p.lastLine) >= lineEvery && done < total {
 		p.lastLine = now
@@ -129,7 +133,7 @@ func (p *progress) draw(done, total int64) {
 	if p.bar == nil {
 		p.bars = mpb.New(mpb.WithOutput(p.out.human), mpb.WithRefreshRate(100*time.Millisecond))
 		p.bar = p.bars.New(max(total, 1), mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
-			mpb.BarFillerClearOnComplete(),
+			mpb.BarFillerClearOnComplete(), mpb.BarFillerMiddleware(wideEnough),
 			mpb.PrependDecorators(decor.Any(p.left)), mpb.AppendDecorators(decor.Any(p.right)))
 		p.out.startBar(p.bars)
 	}
@@ -139,11 +143,22 @@ func (p *progress) draw(done, total int64) {
 	p.bar.SetCurrent(done)
 }
 
+// wideEnough leaves a bar out that would be a stub.
+func wideEnough(bar mpb.BarFiller) mpb.BarFiller {
+	return mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
+		if s.AvailableWidth < leastBar {
+			return nil
+		}
+		return bar.Fill(w, s)
+	})
+}
+
 // left is what stands before the bar.
 func (p *progress) left(s decor.Statistics) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fit(p.label, max(8, s.AvailableWidth/4)) + "  " + size(s.Total) + fmt.Sprintf(" %3d %%", s.Current*100/max(s.Total, 1))
+	// A Ctrl-C that the terminal has echoed would push the line to the right.
+	return "\r" + fit(p.label, max(8, s.AvailableWidth/4)) + "  " + size(s.Total) + fmt.Sprintf(" %3d %%", s.Current*100/max(s.Total, 1))
 }
 
 // right is what stands after it.
@@ -154,11 +169,15 @@ func (p *progress) right(s decor.Statistics) string {
 	if s.Completed || s.Aborted {
 		return ""
 	}
-	text := fmt.Sprintf("%10s", rate(p.meter.rate(now)))
-	if left, ok := p.meter.left(now, s.Total); ok {
-		text += "  " + duration(left) + " left"
+	speed := fmt.Sprintf("%10s", rate(p.meter.rate(now)))
+	left, ok := p.meter.left(now, s.Total)
+	switch {
+	case !ok:
+		return speed
+	case s.AvailableWidth < rightWidth:
+		return "  " + duration(left) + " left"
 	}
-	return text
+	return speed + "  " + duration(left) + " left"
 }
 
 // fit shortens a name in its middle, where names differ least.

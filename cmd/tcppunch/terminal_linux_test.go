@@ -32,7 +32,10 @@ func (s *side) sit(args ...string) *seat {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
 	p := s.run(cmd)
 	terminal.Close()
+	shown := make(chan struct{})
+	p.shown = shown
 	go func() {
+		defer close(shown)
 		b := make([]byte, 4096)
 		for {
 			n, err := master.Read(b)
@@ -88,7 +91,7 @@ func (s *seat) waitScreen(expr string) string {
 	if err != nil {
 		s.t.Fatalf("%s: the screen does not show %q: %v:\n%s", s.name, expr, err, text)
 	}
-	return re.FindStringSubmatch(text + "\n")[re.NumSubexp()]
+	return re.FindStringSubmatch(text)[re.NumSubexp()]
 }
 
 // types presses keys.
@@ -115,7 +118,7 @@ func homesWithSTUN(t *testing.T, a, b natlab.NAT) *homes {
 	return &homes{lab: lab, a: newSide(t, lab.Host("a")), b: newSide(t, lab.Host("b"), "TCPPUNCH_STUN="+stunAddr)}
 }
 
-const addressLine = `Your address, for the other side:\s+(\S+)`
+const addressLine = `Your address, for the other side:\s+(\S+)\r`
 
 // TestAsk: each side shows its address line, and is told the other's.
 func TestAsk(t *testing.T) {
@@ -212,13 +215,13 @@ func TestCheckWords(t *testing.T) {
 		recv = h.b.sit("recv", "--timeout=60s", "--out=out", "--peer", h.toA)
 		send.waitScreen(question)
 		recv.waitScreen(question)
-		s, _ := send.find("check_words")
-		r, _ := recv.find("check_words")
-		if s.Words == "" || s.Words != r.Words || strings.Count(s.Words, "-") != 2 {
+		s, errS := send.waitEvent("check_words", 10*time.Second)
+		r, errR := recv.waitEvent("check_words", 10*time.Second)
+		if errS != nil || errR != nil || s.Words != r.Words || strings.Count(s.Words, "-") != 2 {
 			t.Errorf("check words %q and %q", s.Words, r.Words)
 		}
 		for _, p := range []*seat{send, recv} {
-			if got := p.waitScreen(`Check words: (\S+)`); got != s.Words {
+			if got := p.waitScreen(`Check words: (\S+)\r`); got != s.Words {
 				t.Errorf("%s: the screen shows %q, want %q", p.name, got, s.Words)
 			}
 			if _, ok := p.find("offer"); ok {
@@ -283,4 +286,25 @@ func TestCheckWords(t *testing.T) {
 		send.types("\x03")
 		send.wantFailure(statusInterrupted, "interrupted")
 	})
+}
+
+// TestBar: on a terminal a bar moves, and Ctrl-C leaves nothing half drawn.
+func TestBar(t *testing.T) {
+	t.Parallel()
+	h := newHomes(t, slow, natlab.NAT{})
+	send := h.a.sit("send", "--timeout=60s", "--peer", h.toB+words, h.a.file("a-name-that-is-longer-than-its-place.bin", 16<<20))
+	recv := h.b.sit("recv", "--timeout=60s", "--yes", "--peer", h.toA+words, "--out=out")
+	for _, p := range []*seat{send, recv} {
+		p.waitScreen(`\ra-name-tha…place.bin  16.0 MiB +[0-9]+ % █*░+ +[0-9.]+ [kM]B/s  [0-9.]+ s left`)
+	}
+	send.types("\x03")
+	send.wantFailure(statusInterrupted, "interrupted")
+	recv.wantFailure(statusFailed, "interrupted")
+	for _, p := range []*seat{send, recv} {
+		p.waitScreen(`\nError: .*interrupted.*\r\n$`) // below the bar
+		if text := p.Stderr.String(); strings.Count(text, "\x1b[?25l") > strings.Count(text, "\x1b[?25h") {
+			t.Errorf("%s: the cursor stays hidden", p.name)
+		}
+	}
+	wantOnly(t, h.b.dir)
 }
