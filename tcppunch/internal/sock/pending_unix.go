@@ -124,6 +124,7 @@ func (c *Pending) Wait(ctx context.Context) (*net.TCPConn, error) {
 	})
 	switch {
 	case ctx.Err() != nil:
+		c.abandon()
 		return nil, ctx.Err()
 	case err != nil:
 		return nil, fmt.Errorf("connecting to %v: %w", c.raddr, err)
@@ -146,11 +147,29 @@ func (c *Pending) adopt() (*net.TCPConn, error) {
 		Discard(conn)
 		return nil, errSelf
 	}
-	return conn.(*net.TCPConn), nil
+	c.file.Close() // from here on a Close that comes too late does nothing
+	tcp := conn.(*net.TCPConn)
+	if err := tcp.SetLinger(-1); err != nil {
+		tcp.Close()
+		return nil, fmt.Errorf("connecting to %v: %w", c.raddr, err)
+	}
+	return tcp, nil
 }
 
-// Close ends the socket without a packet; a Wait that is under way fails.
-func (c *Pending) Close() error { return c.file.Close() }
+// Close ends the socket, without a packet unless it has seen the peer's SYN; a
+// Wait that is under way fails.
+func (c *Pending) Close() error {
+	c.abandon()
+	return c.file.Close()
+}
+
+// abandon makes the close that follows final. A socket in SYN_RECV whose answers
+// do not arrive would go on sending its FIN for a minute, and hold the tuple.
+func (c *Pending) abandon() {
+	_ = c.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+}
 
 // finished asks poll, not getpeername: in SYN_RECV a socket has a peer's name
 // already but cannot be written to.
