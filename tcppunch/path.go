@@ -91,8 +91,8 @@ type Path struct {
 	// to the authenticated connection; serverless, from this side's first SYN
 	// of the slot that succeeded.
 	Punch time.Duration
-	// RTT is the round trip that the kernel measured while connecting, or
-	// where it does not tell, an upper bound from the TLS handshake.
+	// RTT is the round trip, as the TLS handshake took it: a little too long
+	// rather than too short.
 	RTT time.Duration
 }
 
