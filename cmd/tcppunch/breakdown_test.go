@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,6 +232,35 @@ func TestInterrupted(t *testing.T) {
 			recv.wantNoSockets()
 		})
 	}
+}
+
+// TestHangup: a terminal window that is closed ends a transfer as Ctrl-C does,
+// and nohup keeps it from doing so.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	h := newHomes(t, slow, natlab.NAT{})
+	send, recv := h.midTransfer(t)
+	recv.Signal(syscall.SIGHUP)
+	recv.wantFailure(statusInterrupted, "interrupted")
+	send.wantFailure(statusFailed, "interrupted")
+	wantOnly(t, h.b.dir)
+
+	cmd := h.a.command("send", "--peer", h.toB+words, filepath.Join(h.a.dir, "big.bin"))
+	cmd.Path, cmd.Args = "/usr/bin/env", append([]string{"env", "nohup", command}, cmd.Args[1:]...)
+	cmd.SysProcAttr = noTerminal()
+	ignores := h.a.run(cmd)
+	if _, err := ignores.waitEvent("waiting", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	ignores.Signal(syscall.SIGHUP)
+	time.Sleep(500 * time.Millisecond)
+	select {
+	case <-ignores.Done():
+		t.Error("ended under nohup")
+	default:
+	}
+	ignores.Signal(os.Interrupt)
+	ignores.wantFailure(statusInterrupted, "interrupted")
 }
 
 // TestKilled: a peer that dies in the midst of a transfer is noticed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -183,7 +184,7 @@ func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Con
 	if m.secret.Empty() {
 		if err := m.checkWords(ctx, conn); err != nil {
 			conn.Close()
-			return nil, err
+			return nil, lost(err)
 		}
 	}
 	return conn, nil
@@ -229,6 +230,17 @@ func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
 		defer t.Close()
 		return t.yes(ctx, "Does the other screen show the same words?", false)
 	})
+}
+
+// lost tells a connection that broke while people compared words.
+func lost(err error) error {
+	var broken net.Error
+	switch {
+	case errors.Is(err, pair.ErrNotConfirmed): // also where the terminal is what broke
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &broken):
+		return transfer.ErrPeerGone
+	}
+	return err
 }
 
 // hangUp closes a connection that was used. What is still on its way to a peer who

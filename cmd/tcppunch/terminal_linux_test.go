@@ -184,9 +184,11 @@ func TestAskRefused(t *testing.T) {
 // warning. Ctrl-C ends the question.
 func TestNoSTUN(t *testing.T) {
 	t.Parallel()
-	h := newHomes(t, natlab.NAT{}, natlab.NAT{Unsolicited: natlab.Reset})
-	for name, server := range map[string]string{"silent": "198.51.100.99:3478", "refuses": h.lab.NAT("office").Addr().String(), "no name": "stun.invalid"} {
+	servers := map[string]string{"silent": "198.51.100.99:3478", "refuses": "203.0.113.20", "no name": "stun.invalid"}
+	for name, server := range servers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHomes(t, natlab.NAT{}, natlab.NAT{Unsolicited: natlab.Reset})
 			send := h.a.sit("send", "--peer", "ask", "--stun", server, h.a.file("file.bin", fileSize))
 			line := send.waitScreen(addressLine)
 			send.waitScreen(`Warning: the public address is unknown`)
@@ -200,6 +202,49 @@ func TestNoSTUN(t *testing.T) {
 			send.types("\x03")
 			send.wantFailure(statusInterrupted, "interrupted")
 			send.wantNoSockets()
+		})
+	}
+}
+
+// TestInterruptedQuestion: Ctrl-C while somebody is being asked, on that side or
+// on the other.
+func TestInterruptedQuestion(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		name, words, question string
+		sender                bool // who types Ctrl-C
+		status                int  // of the other side
+		code                  string
+	}{
+		{"offer, receiver", words, `Receive file.bin`, false, statusFailed, "interrupted"},
+		{"offer, sender", words, `Receive file.bin`, true, statusFailed, "interrupted"},
+		{"check words, receiver", "", `the same words\?`, false, statusWrongCode, "not-confirmed"},
+		{"check words, sender", "", `the same words\?`, true, statusWrongCode, "not-confirmed"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHomes(t, natlab.NAT{}, natlab.NAT{})
+			send := h.a.sit("send", "--timeout=60s", "--peer", h.toB+c.words, h.a.file("file.bin", fileSize))
+			recv := h.b.sit("recv", "--timeout=60s", "--out=out", "--peer", h.toA+c.words)
+			recv.waitScreen(c.question)
+			if c.words == "" {
+				send.waitScreen(c.question)
+			}
+			hit, other := recv, send
+			if c.sender {
+				hit, other = send, recv
+			}
+			hit.types("\x03")
+			began := time.Now()
+			hit.wantFailure(statusInterrupted, "interrupted")
+			other.wantFailure(c.status, c.code)
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %v to end", took)
+			}
+			wantOnly(t, h.b.dir)
+			hit.wantNoSockets()
+			other.wantNoSockets()
 		})
 	}
 }
@@ -262,6 +307,13 @@ func TestCheckWords(t *testing.T) {
 			wantOnly(t, h.b.dir)
 		})
 	}
+	t.Run("one dies", func(t *testing.T) {
+		t.Parallel()
+		send, recv, h, _ := start(t)
+		send.Kill()
+		recv.wantFailure(statusFailed, "peer-gone", "lost")
+		wantOnly(t, h.b.dir)
+	})
 	t.Run("yes to all", func(t *testing.T) {
 		t.Parallel()
 		h := newHomes(t, natlab.NAT{}, natlab.NAT{})

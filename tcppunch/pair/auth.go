@@ -70,7 +70,7 @@ func (a Auth) Run(ctx context.Context, conn net.Conn, initiator bool, exporter [
 		return err
 	}
 	r := run{conn: conn, secret: a.Secret, exporter: exporter}
-	err := guarded(ctx, conn, func() error {
+	err := guarded(ctx, conn, 0, func() error {
 		if initiator {
 			return r.initiate()
 		}

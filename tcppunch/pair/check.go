@@ -25,7 +25,7 @@ var (
 const (
 	checkCount = 3 // words
 	nonceSize  = 32
-	// farewell is how long the side whose person said no waits for the other to hear it.
+	// farewell is how long the side whose person said no, or was interrupted, takes to tell the other.
 	farewell = 3 * time.Second
 )
 
@@ -45,7 +45,7 @@ func CheckWords(ctx context.Context, conn net.Conn, server bool, exporter []byte
 		return "", err
 	}
 	var words string
-	err := guarded(ctx, conn, func() error {
+	err := guarded(ctx, conn, 0, func() error {
 		exchange := checkAsClient
 		if server {
 			exchange = checkAsServer
@@ -114,12 +114,14 @@ func checkWords(exporter, nc, ns []byte) (string, error) {
 
 // Confirm asks this side's person whether the check words are the same, tells the peer, and returns nil only if both
 // said yes. A no on either side is [ErrNotConfirmed] on both, at once: ask's context ends when the peer said no
-// or went away, or ctx ended, and ask must then return. An error of ask is a no. While the other person thinks, Confirm
-// waits until ctx ends.
+// or went away, or ctx ended, and ask must then return. An error of ask is a no, and so is the end of
+// ctx. While the other person thinks, Confirm waits until ctx ends.
 //
 // Nothing beyond the peer's answer is read from conn: what follows belongs to the caller. Deadlines on conn are cleared.
 func Confirm(ctx context.Context, conn net.Conn, ask func(ctx context.Context) (bool, error)) error {
-	err := guarded(ctx, conn, func() error { return confirm(ctx, conn, ask) })
+	// When ctx ends there must be time to tell the peer: a write that fails would also break TLS for the farewell of
+	// whoever closes conn.
+	err := guarded(ctx, conn, farewell, func() error { return confirm(ctx, conn, ask) })
 	if err != nil {
 		return fmt.Errorf("confirming the check words: %w", err)
 	}

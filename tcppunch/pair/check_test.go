@@ -219,6 +219,29 @@ func TestConfirmContext(t *testing.T) {
 	}
 }
 
+// Who is interrupted still says no, and leaves the connection in a state in which it can be closed.
+func TestConfirmInterrupted(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			a, b := k.dial(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			errA := make(chan error, 1)
+			go func() {
+				err := Confirm(ctx, a.conn, thinks)
+				a.conn.Close()
+				errA <- err
+			}()
+			time.AfterFunc(30*time.Millisecond, cancel)
+			if err := Confirm(t.Context(), b.conn, thinks); !errors.Is(err, ErrNotConfirmed) {
+				t.Errorf("the other side got %v, want %v", err, ErrNotConfirmed)
+			}
+			if err := <-errA; !errors.Is(err, context.Canceled) {
+				t.Errorf("the interrupted side got %v, want %v", err, context.Canceled)
+			}
+		})
+	}
+}
+
 // The peer's yes comes together with its first application data, which stay in the connection.
 func TestConfirmLeavesTheRest(t *testing.T) {
 	in := bytes.NewReader(slices.Concat(message(kindConfirm, 1), []byte("data")))

@@ -59,16 +59,17 @@ func unexpected(err error) error {
 	return err
 }
 
-// guarded runs f, whose reads and writes on conn fail once ctx ends, and leaves conn without a deadline. If ctx
-// ended, the error says why instead of speaking of a time-out.
-func guarded(ctx context.Context, conn net.Conn, f func() error) error {
+// guarded runs f, whose reads on conn fail once ctx ends, and its writes a while later, and leaves conn without a
+// deadline. If ctx ended, the error says why instead of speaking of a time-out.
+func guarded(ctx context.Context, conn net.Conn, while time.Duration, f func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(done)
-		_ = conn.SetDeadline(time.Unix(1, 0))
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+		_ = conn.SetWriteDeadline(time.Now().Add(while))
 	})
 	err := f()
 	if !stop() {
