@@ -24,7 +24,8 @@ const (
 
 // A Signaler carries messages between the two peers, in order, whole, and
 // authenticated: a room. Dial trusts what it receives from it to be from the
-// peer. Recv returns an error when no more will come.
+// peer. Recv returns an error when no more will come. Both must return when
+// ctx ends; when Dial ends it leaves no Recv behind.
 type Signaler interface {
 	Send(ctx context.Context, msg []byte) error
 	Recv(ctx context.Context) ([]byte, error)
@@ -48,8 +49,8 @@ type Config struct {
 	// where a wrong peer means that the Dial has failed.
 	Peer []netip.AddrPort
 
-	// Local is what Gather returned, used up by Dial. Default: Dial gathers,
-	// without a Signaler from Port and Spare and without STUN.
+	// Local is what Gather returned for this configuration; Dial closes it in
+	// every case. Default: Dial gathers.
 	Local *Local
 	// Port is the first local port of a serverless Dial. Default 7070.
 	Port uint16
@@ -58,14 +59,17 @@ type Config struct {
 	// leave its ports unusable in its own NAT for two minutes, so the next one
 	// should begin with another Spare. Default: by chance.
 	Spare int
-	// STUN servers, host:port, for a Dial with a Signaler and no Local.
+	// STUN servers, host:port, of which the first three are asked. A Dial
+	// with a Signaler needs one to be found from afar; a serverless one none.
 	STUN []string
 
 	// Auth runs on every connection, inside TLS, before one is nominated. The
 	// exporter is 32 bytes that both sides, and nobody else, know of this
 	// connection (RFC 8446, section 7.5): bind what you prove to it. An error
 	// that wraps ErrRejected says that the peer is a wrong one; any other
-	// counts as a broken connection. Auth must read no byte too many. Default:
+	// counts as a broken connection, of which there may be any number: what
+	// tests a guess at a secret must be rejected, or counted by Auth itself.
+	// Auth must read no byte too many and end within 15 seconds. Default:
 	// everybody passes.
 	Auth func(ctx context.Context, conn net.Conn, exporter []byte) error
 
@@ -88,7 +92,7 @@ type Config struct {
 type Trace struct {
 	// PeerKnown is called when the peer's addresses are known.
 	PeerKnown func()
-	// AttemptStart is called when a SYN is sent first on a new socket.
+	// AttemptStart is called before a new socket sends its SYN.
 	AttemptStart func(Attempt)
 	// AttemptDone is called when an attempt has a TCP connection (nil) or failed.
 	AttemptDone func(Attempt, error)
@@ -124,6 +128,9 @@ func (c *Config) withDefaults() (*Config, error) {
 		return nil, errors.New("tcppunch: no configuration")
 	}
 	d := *c
+	if err := d.checkPorts(); err != nil {
+		return nil, err
+	}
 	switch {
 	case d.Side != SideA && d.Side != SideB:
 		return nil, fmt.Errorf("tcppunch: side %d is neither SideA nor SideB", d.Side)
@@ -131,10 +138,10 @@ func (c *Config) withDefaults() (*Config, error) {
 		return nil, errors.New("tcppunch: neither a Signaler nor a Peer address")
 	case d.Signaler != nil && len(d.Peer) > 0:
 		return nil, errors.New("tcppunch: both a Signaler and Peer addresses")
-	case d.Spare < 0 || d.Spare > SparePorts:
-		return nil, fmt.Errorf("tcppunch: spare port %d is not 0 to %d", d.Spare, SparePorts)
 	case d.TTL < 0 || d.TTL > 32:
 		return nil, fmt.Errorf("tcppunch: opener TTL %d is not 0 to 32", d.TTL)
+	case d.Rounds < 0 || d.Rounds > maxRound+1 || d.RoundTime < 0:
+		return nil, fmt.Errorf("tcppunch: %d rounds of %v are not 0 to %d of 0 or more", d.Rounds, d.RoundTime, maxRound+1)
 	}
 	d.Peer = make([]netip.AddrPort, 0, len(c.Peer))
 	for _, a := range c.Peer {
@@ -157,6 +164,17 @@ func (c *Config) withDefaults() (*Config, error) {
 		d.Trace = &Trace{}
 	}
 	return &d, nil
+}
+
+// checkPorts checks what Gather needs.
+func (c *Config) checkPorts() error {
+	if c.Spare < 0 || c.Spare > SparePorts {
+		return fmt.Errorf("tcppunch: spare port %d is not 0 to %d", c.Spare, SparePorts)
+	}
+	if int(c.Port)+SparePorts > 65535 {
+		return fmt.Errorf("tcppunch: port %d leaves no room for %d spare ports after it", c.Port, SparePorts)
+	}
+	return nil
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {

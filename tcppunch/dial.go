@@ -12,6 +12,9 @@ import (
 // when ctx ends, the peer fails authentication or, with a Signaler, all rounds
 // are over. Everything else that it opened is closed then.
 func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
+	if cfg != nil && cfg.Local != nil {
+		defer cfg.Local.Close()
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -22,11 +25,13 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	}
 	local := cfg.Local
 	if local == nil {
-		if local, err = Gather(ctx, cfg); err != nil {
+		if local, err = Gather(ctx, cfg); isContext(err) {
+			return nil, dialError(nil, err)
+		} else if err != nil {
 			return nil, err
 		}
+		defer local.Close()
 	}
-	defer local.Close()
 	if len(local.hosts) == 0 && !loopbackOnly(cfg.Peer) {
 		return nil, dialError(nil, ErrNoNetwork)
 	}
@@ -40,7 +45,7 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 		if err := rm.meet(raceCtx); err != nil {
 			cancel(err)
 			r.finish(nil)
-			return nil, err
+			return nil, dialError(r.log, err)
 		}
 		defer rm.close()
 	}
@@ -78,7 +83,11 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	}
 	ts := serverlessTuples(r.cfg.Peer)
 	r.holdAll(ctx, local, ts, 0, first)
-	if len(local.lanes) > 1 {
+	switch len(local.lanes) {
+	case 1: // other programs have all the spare ports
+	case 2: // no turns: a tuple is never let go without need
+		r.holdAll(ctx, local, ts, 1, spare)
+	default:
 		r.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				r.spareTurn(ctx, local, ts, 1+n%(len(local.lanes)-1), spare)

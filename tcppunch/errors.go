@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -64,6 +63,9 @@ func (l *attemptLog) add(a Attempt, err error) {
 		*l = attemptLog{}
 	}
 	key := fmt.Sprint(a.Remote, a.Technique, err)
+	if a.Technique == Accepted { // the port, in the error too, is another one each time
+		key = strings.ReplaceAll(key, a.Remote.String(), a.Remote.Addr().String())
+	}
 	if e := (*l)[key]; e != nil {
 		e.Count++
 		return
@@ -84,75 +86,102 @@ func (l attemptLog) list() []*AttemptError {
 	return es
 }
 
+// errSilent stands for an attempt that ended without an answer.
+var errSilent = errors.New("no answer")
+
 // dialError explains why the race has led to nothing.
 func dialError(log attemptLog, cause error) *DialError {
-	e := &DialError{Attempts: log.list()}
+	e := &DialError{Attempts: log.list(), errs: []error{ErrNoPath, cause}}
 	sum := summarise(e.Attempts)
-	e.Answered = sum.refused > 0 || sum.broken > 0
+	e.Answered = len(sum[refused])+len(sum[broken])+len(sum[rejected]) > 0
 	switch {
 	case errors.Is(cause, ErrRejected):
 		e.errs = []error{cause}
-	case errors.Is(cause, ErrNoNetwork), sum.dialled > 0 && sum.unroutable == sum.dialled:
-		e.errs = []error{ErrNoPath, ErrNoNetwork, cause}
+		e.Reason = cause.Error()
+	case errors.Is(cause, ErrNoNetwork):
+		e.Reason = ErrNoNetwork.Error()
+	case len(sum) == 1 && len(sum[unroutable]) > 0:
+		e.errs = append(e.errs, ErrNoNetwork)
+		fallthrough
 	default:
-		e.errs = []error{ErrNoPath, cause}
+		e.Reason = sum.reason()
 	}
-	e.Reason = sum.reason(cause)
 	return e
 }
 
-// summary counts what happened to the attempts.
-type summary struct {
-	dialled, unroutable, refused, broken, rejected int
-	peers                                          []string
+// A class is what became of attempts towards an address.
+type class int
+
+const (
+	silent     class = iota // nothing came back
+	unroutable              // this machine has no way there
+	absent                  // no such host on a network of ours
+	refused                 // a RST, or an ICMP error
+	broken                  // TCP was connected, but to nobody of use
+	rejected                // TCP was connected, to somebody with another secret
+)
+
+func classOf(e *AttemptError) class {
+	switch {
+	case errors.Is(e.Err, ErrRejected):
+		return rejected
+	case e.Technique == Accepted || !e.Connected.IsZero():
+		return broken
+	case sock.Unroutable(e.Err):
+		return unroutable
+	case sock.HostUnreachable(e.Err) && e.Kind == KindPrivate:
+		return absent // nobody answers ARP; from afar it is a router that refuses
+	case sock.Refused(e.Err):
+		return refused
+	}
+	return silent
 }
 
+// A summary is the addresses of each class.
+type summary map[class][]string
+
 func summarise(es []*AttemptError) summary {
-	var s summary
-	seen := map[netip.AddrPort]bool{}
+	s := summary{}
 	for _, e := range es {
-		switch {
-		case errors.Is(e.Err, ErrRejected):
-			s.rejected += e.Count
-			continue
-		case e.Technique == Accepted || !e.Connected.IsZero():
-			s.broken += e.Count
-			continue
+		c, addr := classOf(e), e.Remote.String()
+		if e.Technique == Accepted {
+			addr = e.Remote.Addr().String() // its port says nothing
+		} else if e.Lane > 0 && c < broken {
+			continue // the spare ports fare as the first does
 		}
-		s.dialled += e.Count
-		if sock.Unroutable(e.Err) {
-			s.unroutable += e.Count
-		}
-		if sock.Refused(e.Err) {
-			s.refused += e.Count
-		}
-		if e.Lane == 0 && !seen[e.Remote] {
-			seen[e.Remote] = true
-			s.peers = append(s.peers, e.Remote.String())
+		if !slices.Contains(s[c], addr) {
+			s[c] = append(s[c], addr)
 		}
 	}
-	slices.Sort(s.peers)
+	for _, addrs := range s {
+		slices.Sort(addrs)
+	}
 	return s
 }
 
-func (s summary) reason(cause error) string {
-	to := strings.Join(s.peers, ", ")
-	if to == "" {
-		to = "the peer"
-	}
+// reason says what is known, the most telling first.
+func (s summary) reason() string {
+	list := func(c class) string { return strings.Join(s[c], ", ") }
+	var text string
 	switch {
-	case errors.Is(cause, ErrRejected):
-		return cause.Error()
-	case errors.Is(cause, ErrNoNetwork):
-		return ErrNoNetwork.Error()
-	case s.dialled > 0 && s.unroutable == s.dialled:
-		return "this machine has no route to " + to
-	case s.rejected > 0:
-		return "only hosts that failed authentication answered at " + to
-	case s.broken > 0:
-		return "a TCP connection to " + to + " came about, but not to the peer: something else answers there, or it broke each time"
-	case s.refused > 0:
-		return to + " refuses every connection: the peer is not running with these addresses, or its router and yours both turn away incoming TCP"
+	case len(s[broken]) > 0:
+		text = "something answers at " + list(broken) + " that is not the peer, or the connection broke each time"
+	case len(s[refused]) > 0:
+		text = list(refused) + " refuses every connection: the peer is not running with these addresses, or its router and yours both turn away incoming TCP"
+	case len(s[silent]) > 0:
+		text = "nothing came back from " + list(silent) + ": the peer is not running with these addresses, or both routers refuse incoming TCP even in answer to an outgoing one"
+	case len(s[absent]) > 0:
+		text = "there is no host at " + list(absent)
+	case len(s[unroutable]) > 0:
+		text = "this machine has no route to " + list(unroutable)
+	case len(s[rejected]) == 0:
+		return "the other side never came"
 	}
-	return "nothing came back from " + to + ": the peer is not running with these addresses, or both routers refuse incoming TCP even in answer to an outgoing one"
+	if len(s[rejected]) > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += "whoever answered at " + list(rejected) + " failed authentication"
+	}
+	return text
 }

@@ -47,15 +47,15 @@ type lane struct {
 // who must tell a person this side's addresses before they know the peer's.
 // That no STUN server answered is no error here: see STUNError.
 func Gather(ctx context.Context, cfg *Config) (*Local, error) {
+	if err := cfg.checkPorts(); err != nil {
+		return nil, err
+	}
 	if cfg.Signaler != nil {
 		return gather(ctx, make([]uint16, roomLanes), cfg.STUN)
 	}
 	base := cfg.Port
 	if base == 0 {
 		base = DefaultPort
-	}
-	if int(base)+SparePorts > 65535 {
-		return nil, fmt.Errorf("tcppunch: port %d leaves no room for %d spare ports after it", base, SparePorts)
 	}
 	l, err := gather(ctx, []uint16{base}, cfg.STUN)
 	if err != nil {

@@ -24,8 +24,9 @@ type tuple struct {
 // A holder keeps a tuple dialled.
 type holder struct {
 	tuple
-	race *race
-	at   timetable
+	race  *race
+	at    timetable
+	begun chan struct{} // closed when the first SYN is out, or could not be sent
 
 	role     role
 	began    time.Time // the first SYN of this role
@@ -40,6 +41,15 @@ func (h *holder) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause := h.attempt(ctx)
 		h.wait(ctx, pause)
+	}
+	h.begin()
+}
+
+func (h *holder) begin() {
+	select {
+	case <-h.begun:
+	default:
+		close(h.begun)
 	}
 }
 
@@ -102,7 +112,7 @@ func (h *holder) pause(err error) time.Duration {
 			return 0 // the peer's SYN may be right behind the RST
 		case h.role.technique == Opener:
 			return 20 * time.Millisecond
-		case h.role.technique == Simultaneous:
+		case h.role.technique == Simultaneous, h.role.technique == Plain:
 			return rand.N(100 * time.Millisecond)
 		}
 		return random
@@ -116,6 +126,7 @@ func (h *holder) pause(err error) time.Duration {
 // or must make way for another one.
 func (h *holder) dial(ctx context.Context, a *Attempt) (*net.TCPConn, error) {
 	p, err := h.port.Connect(h.remote, h.role.ttl)
+	h.begin()
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +151,10 @@ func (h *holder) dial(ctx context.Context, a *Attempt) (*net.TCPConn, error) {
 			p.Raise()
 			continue
 		case <-end:
+		}
+		if s, _ := p.State(); s == sock.StateFinished { // just now
+			err := <-done
+			return conn, err
 		}
 		wait := h.mayEnd(p, start)
 		if wait > 0 {
@@ -177,11 +192,12 @@ func (h *holder) times(start time.Time) (raise, end <-chan time.Time) {
 // ago: an opener's own cannot have, but where this process was slow to come
 // here the kernel has sent another one.
 func (h *holder) mayEnd(p *sock.Pending, start time.Time) time.Duration {
-	if p.State() == sock.StateSynRecv {
+	state, again := p.State()
+	if state == sock.StateSynRecv {
 		return freshSYN
 	}
 	elapsed := time.Since(start)
-	last := lastSYN(elapsed)
+	last := lastSYN(elapsed, again)
 	if h.role.technique == Opener && last == 0 {
 		return 0
 	}

@@ -14,7 +14,9 @@ const (
 	// grace is how long a worse connection waits for a better one that is
 	// under way.
 	grace = 150 * time.Millisecond
-	// minAckTime is the least time to wait for an acknowledgement.
+	// minAckTime is the least time to wait for an acknowledgement when there
+	// is another connection to nominate. Where there is none the other side
+	// gets handshakeTime: its Config.Auth ends when it ends.
 	minAckTime = 2 * time.Second
 )
 
@@ -29,38 +31,80 @@ func (r *race) nominate(ctx context.Context) (*link, error) {
 }
 
 // choose is the controller's side: it nominates the best connection, and the
-// next best if that one breaks before it is acknowledged.
+// next best if that one breaks, or stays silent, before it is acknowledged.
 func (r *race) choose(ctx context.Context) (*link, error) {
 	var ready []*link
-	var timer <-chan time.Time
-	over := false
+	var graceOver <-chan time.Time
+	waited := false
+	var p *proposal
 	for {
-		if best := bestOf(ready); best != nil && (over || !r.betterComing(best.path.Kind)) {
-			err := best.propose(ctx)
-			if err == nil {
-				return best, nil
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			ready = without(ready, best)
-			best.drop()
-			continue
+		if best := bestOf(ready); p == nil && best != nil && (waited || !r.betterComing(best.path.Kind)) {
+			p = r.propose(ctx, best)
+		}
+		if p.stale() && len(ready) > 1 {
+			p.giveUp()
 		}
 		select {
 		case l := <-r.links:
 			ready = append(ready, l)
-			if timer == nil {
-				timer = time.After(grace)
+			if graceOver == nil {
+				graceOver = time.After(grace)
 			}
-		case <-timer:
-			over = true
+		case <-graceOver:
+			waited = true
+		case <-p.patience():
+			p.overdue = true
+		case err := <-p.answer():
+			p.giveUp()
+			if err == nil {
+				return p.link, nil
+			}
+			ready = without(ready, p.link)
+			p.link.drop()
+			p = nil
 		case err := <-r.rejected:
 			return nil, err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// A proposal is a nomination that waits for its acknowledgement. A nil one has
+// no answer.
+type proposal struct {
+	link    *link
+	giveUp  context.CancelFunc
+	acked   chan error
+	late    <-chan time.Time
+	overdue bool
+}
+
+// propose nominates l in a goroutine of the race.
+func (r *race) propose(ctx context.Context, l *link) *proposal {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+	p := &proposal{link: l, giveUp: cancel, acked: make(chan error, 1), late: time.After(max(minAckTime, 4*l.path.RTT))}
+	r.wg.Go(func() {
+		defer cancel()
+		p.acked <- l.propose(ctx)
+	})
+	return p
+}
+
+func (p *proposal) stale() bool { return p != nil && p.overdue }
+
+func (p *proposal) answer() <-chan error {
+	if p == nil {
+		return nil
+	}
+	return p.acked
+}
+
+func (p *proposal) patience() <-chan time.Time {
+	if p == nil {
+		return nil
+	}
+	return p.late
 }
 
 func bestOf(ls []*link) *link {
@@ -102,20 +146,18 @@ func worthWaiting(k Kind, dialling, shaking map[Kind]int, near bool) bool {
 	return near && k != KindPrivate && dialling[KindPrivate] > 0
 }
 
-// propose nominates l and waits for the acknowledgement.
+// propose nominates l and waits for the acknowledgement, until ctx ends.
 func (l *link) propose(ctx context.Context) error {
-	wait := max(minAckTime, 4*l.path.RTT)
-	if err := l.SetDeadline(time.Now().Add(wait)); err != nil {
-		return err
-	}
-	defer context.AfterFunc(ctx, func() { l.tcp.SetDeadline(time.Unix(1, 0)) })() //nolint:errcheck // closed: over anyway
+	stop := context.AfterFunc(ctx, func() { l.tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	defer stop()
 	if _, err := l.Write([]byte{sayNominate}); err != nil {
 		return fmt.Errorf("nominating: %w", err)
 	}
-	if err := l.expect(sayAcknowledge); err != nil {
-		return err
+	err := l.expect(sayAcknowledge)
+	if !stop() && err == nil {
+		return context.Cause(ctx)
 	}
-	return l.SetDeadline(time.Time{})
+	return err
 }
 
 func (l *link) expect(want byte) error {
@@ -160,8 +202,11 @@ func (r *race) beChosen(ctx context.Context) (*link, error) {
 
 func (l *link) awaitNomination(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { l.tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
-	defer stop()
-	return l.expect(sayNominate)
+	err := l.expect(sayNominate)
+	if !stop() && err == nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (l *link) acknowledge() error {

@@ -51,7 +51,8 @@ func (n *nominators) connect(k Kind) (c, o *link) {
 	}
 	c = &link{Conn: tc, tcp: pc, path: Path{Kind: k}, ended: make(chan struct{})}
 	o = &link{Conn: to, tcp: po, path: Path{Kind: k}, ended: make(chan struct{})}
-	n.controller.all, n.other.all = append(n.controller.all, c), append(n.other.all, o)
+	n.controller.keep(c, true)
+	n.other.keep(o, true)
 	return c, o
 }
 
@@ -75,7 +76,7 @@ func (n *nominators) finish(winners ...*link) {
 	n.cancel()
 	for _, r := range []*race{n.controller, n.other} {
 		var winner *link
-		for _, l := range r.all {
+		for l := range r.all {
 			for _, w := range winners {
 				if l == w {
 					winner = l
@@ -83,7 +84,7 @@ func (n *nominators) finish(winners ...*link) {
 			}
 		}
 		r.finish(winner)
-		for _, l := range r.all {
+		for l := range r.all {
 			if closed := errors.Is(l.tcp.SetDeadline(time.Time{}), io.ErrClosedPipe); closed == (l == winner) {
 				n.t.Errorf("controller %v, %s link: closed %v, winner %v", r.controller, l.path.Kind, closed, l == winner)
 			}

@@ -113,8 +113,7 @@ func candidates(mine, theirs report, lane int) []netip.AddrPort {
 	}
 	var out []netip.AddrPort
 	for _, a := range all {
-		own := slices.Contains(mine.Hosts, a.Addr())
-		if ok := a.Addr().Is4() && v4 || a.Addr().Is6() && v6; ok && !own && !slices.Contains(out, a) {
+		if ok := a.Addr().Is4() && v4 || a.Addr().Is6() && v6; ok && !slices.Contains(out, a) {
 			out = append(out, a)
 		}
 	}

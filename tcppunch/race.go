@@ -16,13 +16,16 @@ import (
 const (
 	// handshakeTime bounds TLS and Auth on one connection.
 	handshakeTime = 15 * time.Second
-	// maxAccepted and maxAcceptedFrom bound the handshakes of accepted
-	// connections, in all and for one address.
-	maxAccepted     = 64
-	maxAcceptedFrom = 8
+	// maxAccepted bounds the accepted connections in all.
+	maxAccepted = 64
+	// maxTrying bounds the connections with one address that are not yet
+	// authenticated, together with its failed authentications. Two honest
+	// sides have several at once.
+	maxTrying = 4
 	// maxStrikes is how many failed authentications an address is allowed
-	// that is not the peer's first.
-	maxStrikes = 2
+	// that is not the peer's first, and maxStrikesAll how many all of them.
+	maxStrikes    = 2
+	maxStrikesAll = 16
 )
 
 // A race is the attempts of one Dial, and the connections that they led to.
@@ -41,13 +44,15 @@ type race struct {
 	rejected chan error // the peer failed Auth
 	wg       sync.WaitGroup
 
-	mu       sync.Mutex
-	log      attemptLog
-	dialling map[Kind]int // attempts in connect
-	shaking  map[Kind]int // connections in TLS or Auth
-	accepted map[netip.Addr]int
-	strikes  map[netip.Addr]int
-	all      []*link
+	mu         sync.Mutex
+	log        attemptLog
+	dialling   map[Kind]int // attempts in connect
+	shaking    map[Kind]int // connections in TLS or Auth
+	accepted   int          // connections that listeners gave us
+	trying     map[netip.Addr]int
+	strikes    map[netip.Addr]int
+	strikesAll int
+	all        map[*link]bool // authenticated, and not given up
 }
 
 func newRace(ctx context.Context, cfg *Config, id *identity) *race {
@@ -56,7 +61,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 		links:    make(chan *link),
 		rejected: make(chan error, 1),
 		dialling: map[Kind]int{}, shaking: map[Kind]int{},
-		accepted: map[netip.Addr]int{}, strikes: map[netip.Addr]int{},
+		trying: map[netip.Addr]int{}, strikes: map[netip.Addr]int{}, all: map[*link]bool{},
 	}
 }
 
@@ -76,10 +81,12 @@ func (l *link) drop() {
 	})
 }
 
-// hold keeps a tuple dialled until ctx ends.
-func (r *race) hold(ctx context.Context, t tuple, at timetable) {
-	h := &holder{tuple: t, race: r, at: at}
+// hold keeps a tuple dialled until ctx ends. What it returns is closed when the
+// first SYN is out.
+func (r *race) hold(ctx context.Context, t tuple, at timetable) (begun <-chan struct{}) {
+	h := &holder{tuple: t, race: r, at: at, begun: make(chan struct{})}
 	r.wg.Go(func() { h.run(ctx) })
+	return h.begun
 }
 
 // listen accepts on a lane until ctx ends. With allowed, other addresses are
@@ -100,7 +107,7 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 					continue
 				}
 				from := remoteAddr(conn)
-				if allowed != nil && !allowed[from.Addr()] || !r.admit(from.Addr()) {
+				if allowed != nil && !allowed[from.Addr()] || !r.admit() {
 					sock.Discard(conn)
 					continue
 				}
@@ -111,7 +118,7 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 					Lane: lane, Round: role.round, Start: now, Connected: now,
 				}
 				r.wg.Go(func() {
-					defer r.release(from.Addr())
+					defer r.release()
 					r.run(conn, a, role.began)
 				})
 			}
@@ -120,21 +127,39 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 }
 
 // admit counts an accepted connection, or refuses it.
-func (r *race) admit(from netip.Addr) bool {
+func (r *race) admit() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.accepted) >= maxAccepted || r.accepted[from] >= maxAcceptedFrom || r.strikes[from] >= maxStrikes {
+	if r.accepted >= maxAccepted {
 		return false
 	}
-	r.accepted[from]++
+	r.accepted++
 	return true
 }
 
-func (r *race) release(from netip.Addr) {
+func (r *race) release() {
+	r.mu.Lock()
+	r.accepted--
+	r.mu.Unlock()
+}
+
+// try counts a connection that is to be authenticated, or refuses it: each may
+// test a guess at what Config.Auth protects.
+func (r *race) try(from netip.Addr) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.accepted[from]--; r.accepted[from] == 0 {
-		delete(r.accepted, from)
+	if r.strikes[from] >= maxStrikes || r.strikes[from]+r.trying[from] >= maxTrying {
+		return false
+	}
+	r.trying[from]++
+	return true
+}
+
+func (r *race) tried(from netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.trying[from]--; r.trying[from] == 0 {
+		delete(r.trying, from)
 	}
 }
 
@@ -142,7 +167,7 @@ func (r *race) release(from netip.Addr) {
 // or the race ends.
 func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 	ctx := r.life
-	if r.banned(a.Remote.Addr()) {
+	if !r.try(a.Remote.Addr()) {
 		sock.Discard(tcp)
 		return
 	}
@@ -153,17 +178,17 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 		if ctx.Err() == nil {
 			r.failed(a, err)
 		}
+		r.tried(a.Remote.Addr())
 		closeAfter(tcp, err)
 		return
 	}
+	r.tried(a.Remote.Addr())
 	from := began
-	if r.cfg.Signaler != nil || from.Before(r.known) { // a slot may have begun before this Dial
+	if r.cfg.Signaler != nil {
 		from = r.known
 	}
 	l.path.Punch = time.Since(from)
-	r.mu.Lock()
-	r.all = append(r.all, l)
-	r.mu.Unlock()
+	r.keep(l, true)
 	if f := r.cfg.Trace.Authenticated; f != nil {
 		f(a)
 	}
@@ -174,7 +199,19 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 	r.count(r.shaking, a.Kind, -1)
 	select {
 	case <-l.ended:
+		r.keep(l, false)
 	case <-ctx.Done():
+	}
+}
+
+// keep notes which links finish has to close.
+func (r *race) keep(l *link, yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if yes {
+		r.all[l] = true
+	} else {
+		delete(r.all, l)
 	}
 }
 
@@ -216,7 +253,9 @@ func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*
 		}
 		stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
 		err = r.cfg.Auth(ctx, conn, exporter)
-		stop()
+		if !stop() && err == nil {
+			err = context.Cause(ctx)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("authenticating %v: %w", a.Remote, err)
 		}
@@ -237,23 +276,19 @@ func (r *race) failed(a Attempt, err error) {
 	rejected := errors.Is(err, ErrRejected)
 	if rejected {
 		r.strikes[a.Remote.Addr()]++
+		r.strikesAll++
 	}
+	enough := r.strikesAll >= maxStrikesAll
 	r.mu.Unlock()
 	if f := r.cfg.Trace.Failed; f != nil {
 		f(a, err)
 	}
-	if rejected && (len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr()) {
+	if rejected && (enough || len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr()) {
 		select {
 		case r.rejected <- err:
 		default:
 		}
 	}
-}
-
-func (r *race) banned(a netip.Addr) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.strikes[a] >= maxStrikes
 }
 
 func (r *race) count(in map[Kind]int, k Kind, by int) {
@@ -271,9 +306,13 @@ func (r *race) attemptStarts(a Attempt) {
 
 func (r *race) attemptDone(a Attempt, err error) {
 	r.count(r.dialling, a.Kind, -1)
-	if err != nil && !errors.Is(err, errRedial) && !isContext(err) {
+	if err != nil {
+		logged := err
+		if errors.Is(err, errRedial) || isContext(err) {
+			logged = errSilent
+		}
 		r.mu.Lock()
-		r.log.add(a, err)
+		r.log.add(a, logged)
 		r.mu.Unlock()
 	}
 	if f := r.cfg.Trace.AttemptDone; f != nil {
@@ -285,7 +324,7 @@ func (r *race) attemptDone(a Attempt, err error) {
 // the winner. The race's context has ended.
 func (r *race) finish(winner *link) {
 	r.wg.Wait()
-	for _, l := range r.all {
+	for l := range r.all {
 		if l != winner {
 			l.drop()
 		}

@@ -208,7 +208,7 @@ func (rm *room) begin(ctx context.Context, round int, local *Local, mine report)
 	return plan(r.cfg.Side, ttl, mine, rm.peer)
 }
 
-// take starts the steps that are due.
+// take starts the steps that are due, each when the ones before are on their way.
 func (rm *room) take(ctx context.Context, round int, local *Local, steps []step, when moment) {
 	now := time.Now()
 	for _, s := range steps {
@@ -216,7 +216,7 @@ func (rm *room) take(ctx context.Context, round int, local *Local, steps []step,
 			continue
 		}
 		t := tuple{port: local.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}
-		rm.race.hold(ctx, t, forGood(s.technique, s.ttl, round, now))
+		<-rm.race.hold(ctx, t, forGood(s.technique, s.ttl, round, now))
 	}
 }
 

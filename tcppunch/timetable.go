@@ -92,11 +92,12 @@ func forGood(t Technique, ttl, round int, now time.Time) timetable {
 var retransmissions = [...]time.Duration{1 * time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second,
 	5 * time.Second, 7 * time.Second, 11 * time.Second, 15 * time.Second, 31 * time.Second}
 
-// lastSYN tells when, after connect, the youngest SYN went out.
-func lastSYN(elapsed time.Duration) time.Duration {
+// lastSYN tells when, after connect, the youngest SYN went out: the kernel says
+// how often it has sent it again, or by the clock where that is -1.
+func lastSYN(elapsed time.Duration, again int) time.Duration {
 	var last time.Duration
-	for _, r := range retransmissions {
-		if r > elapsed {
+	for i, r := range retransmissions {
+		if again == i || again < 0 && r > elapsed {
 			break
 		}
 		last = r

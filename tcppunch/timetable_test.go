@@ -93,13 +93,18 @@ func TestOpenerEnd(t *testing.T) {
 }
 
 func TestLastSYN(t *testing.T) {
-	tests := []struct{ elapsed, want time.Duration }{
-		{0, 0}, {999 * time.Millisecond, 0}, {time.Second, time.Second},
-		{6 * time.Second, 5 * time.Second}, {time.Hour, 31 * time.Second},
+	tests := []struct {
+		elapsed time.Duration
+		again   int
+		want    time.Duration
+	}{
+		{0, -1, 0}, {999 * time.Millisecond, -1, 0}, {time.Second, -1, time.Second},
+		{6 * time.Second, -1, 5 * time.Second}, {time.Hour, -1, 31 * time.Second},
+		{time.Second, 0, 0}, {2001 * time.Millisecond, 1, time.Second}, {time.Hour, 100, 31 * time.Second},
 	}
 	for _, tt := range tests {
-		if got := lastSYN(tt.elapsed); got != tt.want {
-			t.Errorf("lastSYN(%v) = %v, want %v", tt.elapsed, got, tt.want)
+		if got := lastSYN(tt.elapsed, tt.again); got != tt.want {
+			t.Errorf("lastSYN(%v, %d) = %v, want %v", tt.elapsed, tt.again, got, tt.want)
 		}
 	}
 }

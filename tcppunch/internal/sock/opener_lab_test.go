@@ -39,7 +39,7 @@ func TestOpener(t *testing.T) {
 			time.Sleep(tt.raiseAfter)
 			opener.Raise()
 			time.Sleep(150 * time.Millisecond) // the ICMP error has long come back
-			if got := opener.State(); got != sock.StateSynSent {
+			if got, _ := opener.State(); got != sock.StateSynSent {
 				t.Fatalf("the opener's state is %v, want SYN_SENT", got)
 			}
 			connector := connectOn(t, lab.Host("b"), b, netip.AddrPortFrom(tt.toA, port), 0)

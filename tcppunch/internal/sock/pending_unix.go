@@ -94,11 +94,12 @@ func connect(fd int, local, raddr netip.AddrPort, low int) error {
 	return err
 }
 
-// State asks the kernel where the socket stands.
-func (c *Pending) State() State {
-	s := StateFinished
-	_ = c.raw.Control(func(fd uintptr) { s = state(int(fd)) })
-	return s
+// State asks the kernel where the socket stands, and how often it has sent its
+// SYN again, -1 where that is not known.
+func (c *Pending) State() (s State, again int) {
+	s, again = StateFinished, -1
+	_ = c.raw.Control(func(fd uintptr) { s, again = state(int(fd)) })
+	return s, again
 }
 
 // Raise lets what is sent from now on arrive. On IPv6 it also lets in what the
@@ -139,7 +140,12 @@ func (c *Pending) adopt() (*net.TCPConn, error) {
 	if c.low > 0 {
 		_ = c.raw.Control(func(fd uintptr) { _ = settle(int(fd), c.raddr.Addr().Is4()) })
 	}
-	conn, err := net.FileConn(c.file)
+	var conn net.Conn
+	var err error
+	// Inside Control, a Close at the same time cannot give the descriptor away.
+	if cerr := c.raw.Control(func(uintptr) { conn, err = net.FileConn(c.file) }); cerr != nil {
+		err = cerr
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %v: %w", c.raddr, err)
 	}

@@ -63,11 +63,14 @@ func (c *Pending) control(network, address string, raw syscall.RawConn) error {
 func (c *Pending) setTTL(ttl int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw == nil || c.low == 0 {
-		return
+	if c.raw != nil && c.low > 0 {
+		setTTL(c.raw, c.raddr.Addr().Is4(), ttl)
 	}
-	_ = c.raw.Control(func(fd uintptr) {
-		if c.raddr.Addr().Is4() {
+}
+
+func setTTL(raw syscall.RawConn, v4 bool, ttl int) {
+	_ = raw.Control(func(fd uintptr) {
+		if v4 {
 			_ = windows.SetsockoptInt(windows.Handle(fd), windows.IPPROTO_IP, windows.IP_TTL, ttl)
 			return
 		}
@@ -75,13 +78,13 @@ func (c *Pending) setTTL(ttl int) {
 	})
 }
 
-// State is not known on Windows.
-func (c *Pending) State() State {
+// State is not known on Windows, before the socket's end.
+func (c *Pending) State() (s State, again int) {
 	select {
 	case <-c.done:
-		return StateFinished
+		return StateFinished, -1
 	default:
-		return StateUnknown
+		return StateUnknown, -1
 	}
 }
 
@@ -108,7 +111,11 @@ func (c *Pending) Wait(ctx context.Context) (*net.TCPConn, error) {
 		Discard(c.conn)
 		return nil, errSelf
 	}
-	return c.conn.(*net.TCPConn), nil
+	conn := c.conn.(*net.TCPConn)
+	if raw, err := conn.SyscallConn(); err == nil && c.low > 0 { // connected before Raise
+		setTTL(raw, c.raddr.Addr().Is4(), defaultTTL)
+	}
+	return conn, nil
 }
 
 // Close ends the socket; a Wait that is under way fails.

@@ -144,8 +144,13 @@ func TupleTaken(err error) bool {
 // Refused reports whether the other end, or a router on the way, answered
 // that it does not want the connection.
 func Refused(err error) bool {
-	return errors.Is(err, errConnRefused) || errors.Is(err, errHostUnreach) || errors.Is(err, errConnReset)
+	return errors.Is(err, errConnRefused) || HostUnreachable(err) || errors.Is(err, errConnReset)
 }
+
+// HostUnreachable reports whether a router said that it does not let the
+// connection pass or, for an address on a network of this machine, that nobody
+// has it.
+func HostUnreachable(err error) bool { return errors.Is(err, errHostUnreach) }
 
 // Unroutable reports whether this machine itself has no way to the address.
 func Unroutable(err error) bool { return errors.Is(err, errNetUnreach) }

@@ -99,7 +99,7 @@ func TestWaitEnds(t *testing.T) {
 	if _, err := p.Wait(ctx); err == nil {
 		t.Error("connected to nobody")
 	}
-	if got := p.State(); got != sock.StateFinished && got != sock.StateUnknown {
+	if got, _ := p.State(); got != sock.StateFinished && got != sock.StateUnknown {
 		t.Errorf("state %v after Wait", got)
 	}
 }

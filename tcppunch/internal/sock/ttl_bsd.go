@@ -26,4 +26,4 @@ func raise(fd int, v4 bool) error {
 func settle(fd int, v4 bool) error { return raise(fd, v4) }
 
 // state is not asked: TCP_INFO and its like differ from system to system.
-func state(int) State { return StateUnknown }
+func state(int) (s State, again int) { return StateUnknown, -1 }

@@ -58,16 +58,16 @@ func settle(fd int, v4 bool) error {
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MINTTL, 0)
 }
 
-func state(fd int) State {
+func state(fd int) (s State, again int) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return StateUnknown
+		return StateUnknown, -1
 	}
 	switch info.State {
 	case unix.BPF_TCP_SYN_SENT:
-		return StateSynSent
+		return StateSynSent, int(info.Retransmits)
 	case unix.BPF_TCP_SYN_RECV:
-		return StateSynRecv
+		return StateSynRecv, int(info.Retransmits)
 	}
-	return StateFinished
+	return StateFinished, -1
 }
