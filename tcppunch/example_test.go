@@ -8,21 +8,23 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
-// authenticate lets nobody in who does not know the words.
+// authenticate lets nobody in who does not know the words, nor try without end.
 func authenticate(side tcppunch.Side, words string) func(context.Context, net.Conn, []byte) error {
+	var unproven atomic.Int32
 	return func(ctx context.Context, conn net.Conn, exporter []byte) error {
 		secret, err := pair.NewSecret("", words)
 		if err != nil {
 			return err
 		}
 		err = pair.Auth{Secret: secret}.Run(ctx, conn, side == tcppunch.SideA, exporter)
-		if errors.Is(err, pair.ErrWrongWords) {
+		if errors.Is(err, pair.ErrWrongWords) || pair.Guess(err) && unproven.Add(1) > 16 {
 			return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
 		}
 		return err

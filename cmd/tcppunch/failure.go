@@ -83,7 +83,7 @@ func classify(err error) *failure {
 // error wraps those of all attempts, whatever ended it.
 func dialFailure(e *tcppunch.DialError) *failure {
 	switch {
-	case errors.Is(e, tcppunch.ErrRejected):
+	case errors.Is(e, tcppunch.ErrRejected) && !errors.Is(e, tcppunch.ErrNoPath): // else it was a stranger
 		return &failure{statusWrongCode, "wrong-code", e, "check the words and the addresses on both sides"}
 	case errors.Is(e, tcppunch.ErrNoNetwork):
 		return &failure{statusNoPath, "no-network", e, "connect this machine to a network"}

@@ -40,10 +40,10 @@ func main() { os.Exit(run(os.Args[1:], time.Now())) }
 func run(args []string, started time.Time) int {
 	var c cli
 	out := newOutput(os.Stdout, os.Stderr, started)
+	out.json = wantsJSON(args)
 	parser, err := kong.New(&c, kong.Name("tcppunch"),
 		kong.Description("Send files directly between two machines: through both routers, with no port opened, by TCP."),
-		kong.UsageOnError(), kong.Writers(os.Stdout, os.Stderr),
-		kong.ShortUsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(os.Stdout, os.Stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Configuration(kong.JSON, configFiles()...))
 	if err != nil {
 		return out.fail(usage(err))
@@ -51,7 +51,6 @@ func run(args []string, started time.Time) int {
 	kongcompletion.Register(parser)
 	kctx, err := parser.Parse(args)
 	if err != nil {
-		out.json = wantsJSON(args)
 		return out.fail(usage(err))
 	}
 	out.json, out.verbose = c.JSON, c.Verbose
@@ -83,7 +82,7 @@ func configFiles() []string {
 	return []string{filepath.Join(dir, "tcppunch", "config.json")}
 }
 
-// wantsJSON finds the flag where parsing has failed.
+// wantsJSON finds the flag where parsing may fail.
 func wantsJSON(args []string) bool {
 	for _, a := range args {
 		if a == "--json" || a == "--json=true" {

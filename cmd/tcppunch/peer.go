@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -25,9 +26,13 @@ type peerFlags struct {
 	Yes         bool          `short:"y" help:"Ask nothing: accept the offer, and trust the network where no words were given."`
 }
 
-// maxUnproven bounds the connections that end after the peer has seen our proof
-// and before it gave its own: each may have tested a guess at the words.
+// maxUnproven bounds the connections with the peer's first address that end after
+// it has seen our proof and before it gave its own: each may have tested a guess
+// at the words.
 const maxUnproven = 16
+
+// checkTime bounds the making of check words, where no person takes part.
+const checkTime = 30 * time.Second
 
 // ownWords is how many words an address line carries: 31 bits, for an attacker
 // who has a handful of tries.
@@ -67,11 +72,17 @@ func (f *peerFlags) connect(ctx context.Context, common *cli, side tcppunch.Side
 			return nil, err
 		}
 	}
+	if f.Port == 0 || f.Port > 65535-tcppunch.SparePorts {
+		return nil, usage(fmt.Errorf("--port must be 1 to %d", 65535-tcppunch.SparePorts))
+	}
 	cfg := &tcppunch.Config{Side: side, Port: f.Port, Spare: nextSpare(f.Port, time.Now()), ClockOffset: f.ClockOffset}
 	if asked {
 		cfg.STUN = stunServers(common.STUN)
 	}
 	local, err := tcppunch.Gather(ctx, cfg)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, &failure{statusFailed, "permission", err, "choose a port above 1023 with --port, and tell the other side"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,8 +154,8 @@ func (m *meeting) tellAddress(local *tcppunch.Local) {
 		TCP   string   `json:"tcp,omitempty"`
 		Local []string `json:"local"`
 	}{Local: []string{}}
-	for _, a := range local.Public() {
-		e.TCP = a.String()
+	if public := local.Public(); len(public) > 0 {
+		e.TCP = public[0].String()
 	}
 	for _, a := range local.Hosts() {
 		e.Local = append(e.Local, a.String())
@@ -158,10 +169,17 @@ func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []by
 	switch {
 	case errors.Is(err, pair.ErrWrongWords), errors.Is(err, pair.ErrWordsOnOneSide):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
-	case pair.Guess(err) && m.unproven.Add(1) > maxUnproven:
-		return fmt.Errorf("%w: %w, %d times", tcppunch.ErrRejected, err, maxUnproven)
+	case pair.Guess(err) && (m.stranger(conn) || m.unproven.Add(1) > maxUnproven):
+		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
 	}
 	return err
+}
+
+// stranger tells whether the other end is not at the peer's first address, where
+// it may be any host with that private address.
+func (m *meeting) stranger(conn net.Conn) bool {
+	from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+	return err != nil || from.Addr().Unmap() != m.line.Addrs[0].Addr()
 }
 
 // dial waits for the peer and tells what came of it.
@@ -210,7 +228,9 @@ func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
 	if err != nil {
 		return err
 	}
-	words, err := pair.CheckWords(ctx, conn, m.side == tcppunch.SideA, exporter)
+	limited, cancel := context.WithTimeout(ctx, checkTime)
+	words, err := pair.CheckWords(limited, conn, m.side == tcppunch.SideA, exporter)
+	cancel()
 	if err != nil {
 		return err
 	}

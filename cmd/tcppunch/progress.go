@@ -88,23 +88,32 @@ func (p *progress) update(done, total int64) {
 	}
 }
 
-// tell prints what is due.
+// tell prints what is due. It does so without mu, which the bar's decorators
+// take while the bar is drawn.
 func (p *progress) tell(done, total int64) {
 	now := time.Now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.meter.add(now, done)
-	if now.Sub(p.lastEvent) >= eventEvery || done == total {
+	speed := p.meter.rate(now)
+	event := now.Sub(p.lastEvent) >= eventEvery || done == total
+	if event {
 		p.lastEvent = now
+	}
+	line := ""
+	if !p.out.tty && now.Sub(p.lastLine) >= lineEvery && done < total {
+		p.lastLine = now
+		line = p.label + "  " + p.figures(now, done, total)
+	}
+	p.mu.Unlock()
+	if event {
 		p.out.event("progress", struct {
 			Bytes int64   `json:"bytes"`
 			Total int64   `json:"total"`
 			Rate  float64 `json:"rate"` // bytes per second
-		}{done, total, math.Round(p.meter.rate(now))})
+		}{done, total, math.Round(speed)})
 	}
-	if !p.out.tty && now.Sub(p.lastLine) >= lineEvery && done < total {
-		p.lastLine = now
-		p.out.say("%s  %s", p.label, p.figures(now, done, total))
+	if line != "" {
+		p.out.say("%s", line)
 	}
 }
 

@@ -28,7 +28,7 @@ func nextSpare(port uint16, now time.Time) int {
 	}
 	name := filepath.Join(dir, "spare-ports.json")
 	use := spareUse{}
-	if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &use) != nil {
+	if b, err := os.ReadFile(name); err == nil && (json.Unmarshal(b, &use) != nil || use == nil) {
 		use = spareUse{}
 	}
 	i := use.next(port, now)
