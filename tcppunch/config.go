@@ -55,9 +55,9 @@ type Config struct {
 	// Port is the first local port of a serverless Dial. Default 7070.
 	Port uint16
 	// Spare, 1 to SparePorts, is which of the spare ports after Port is used
-	// first; they take turns of half a minute. A process that is killed may
-	// leave its ports unusable in its own NAT for two minutes, so the next one
-	// should begin with another Spare. Default: by chance.
+	// too, as long as that serves. A process that is killed may leave its
+	// ports unusable in its own NAT for two minutes, so the next one should
+	// begin with another Spare. Default: by chance, and in turns.
 	Spare int
 	// STUN servers, host:port, of which the first three are asked. A Dial
 	// with a Signaler needs one to be found from afar; a serverless one none.

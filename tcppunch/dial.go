@@ -96,13 +96,32 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	}
 }
 
-// spareTurn lets one spare port have its turn. If both sides' NATs have been
-// confused about every tuple of one, the next one starts afresh.
+// spareTurn lets one spare port have its turn, which lasts until the peer's SYNs
+// have come without a connection for a while: then a NAT is confused about
+// these tuples, and the next port starts afresh. Without that sign the port is
+// kept, as a later run of this program will need one that was not used; unless
+// it was drawn by chance, when it may be one that was.
 func (r *race) spareTurn(ctx context.Context, local *Local, ts []target, lane int, at timetable) {
-	turn, cancel := context.WithTimeout(ctx, spareTime)
+	turn, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.holdAll(turn, local, ts, lane, at)
-	<-turn.Done()
+	var over <-chan time.Time
+	if r.cfg.Spare == 0 {
+		over = time.After(chanceTime)
+	}
+	select {
+	case <-r.peerSeen:
+	case <-over:
+		return
+	case <-ctx.Done():
+		return
+	}
+	if sleep(ctx, spareTime) == nil {
+		select { // signs of this turn do not count for the next
+		case <-r.peerSeen:
+		default:
+		}
+	}
 }
 
 // holdAll dials the targets that are for a port.

@@ -194,6 +194,10 @@ func (h *holder) times(start time.Time) (raise, end <-chan time.Time) {
 func (h *holder) mayEnd(p *sock.Pending, start time.Time) time.Duration {
 	state, again := p.State()
 	if state == sock.StateSynRecv {
+		select {
+		case h.race.peerSeen <- struct{}{}:
+		default:
+		}
 		return freshSYN
 	}
 	elapsed := time.Since(start)

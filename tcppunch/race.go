@@ -40,8 +40,9 @@ type race struct {
 	controller bool
 	samePublic bool // both sides have one public address
 
-	links    chan *link // authenticated connections
-	rejected chan error // the peer failed Auth
+	links    chan *link    // authenticated connections
+	peerSeen chan struct{} // a SYN of the peer's has come
+	rejected chan error    // the peer failed Auth
 	wg       sync.WaitGroup
 
 	mu         sync.Mutex
@@ -59,6 +60,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 	return &race{
 		life: ctx, cfg: cfg, id: id,
 		links:    make(chan *link),
+		peerSeen: make(chan struct{}, 1),
 		rejected: make(chan error, 1),
 		dialling: map[Kind]int{}, shaking: map[Kind]int{},
 		trying: map[netip.Addr]int{}, strikes: map[netip.Addr]int{}, all: map[*link]bool{},

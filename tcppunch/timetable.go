@@ -20,8 +20,11 @@ const (
 	// freshSYN is how young the last SYN may be for a socket to be kept at a
 	// slot's end: the answer may be on its way.
 	freshSYN = 900 * time.Millisecond
-	// spareTime is how long a serverless Dial uses one spare port.
-	spareTime = 30 * time.Second
+	// spareTime is how long a serverless Dial stays with a spare port after
+	// it has seen the peer and is not connected.
+	spareTime = 4 * time.Second
+	// chanceTime is how long it stays with one that was drawn by chance.
+	chanceTime = cycle * slotTime
 	// cycle is how many slots it takes until every pairing of roles came up.
 	cycle = 4
 )

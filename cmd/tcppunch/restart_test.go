@@ -140,7 +140,7 @@ func TestRestartedWithoutCache(t *testing.T) {
 	recv := h.recv()
 	time.Sleep(2 * time.Second)
 	send := h.send(name)
-	if e, err := send.waitEvent("connected", 70*time.Second); err == nil {
+	if e, err := send.waitEvent("connected", 40*time.Second); err == nil {
 		t.Logf("connected after %.0f ms, from %s", e.SetupMS, e.Local)
 	} else {
 		t.Errorf("after a minute: %v", err)
