@@ -291,6 +291,9 @@ func TestUnsupported(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give its rights away")
 	}
+	if b, err := os.ReadFile("/proc/self/uid_map"); err == nil && !strings.Contains(string(b), "4294967295") {
+		t.Skip("this user namespace knows no other user")
+	}
 	out := again(t, []string{helperVar + "=support"})
 	for _, want := range []string{natlab.ErrUnsupported.Error(), "unshare -Urnm"} {
 		if !strings.Contains(out, want) {
