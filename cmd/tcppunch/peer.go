@@ -19,7 +19,7 @@ import (
 
 // peerFlags are the flags of commands that connect to a peer.
 type peerFlags struct {
-	Peer string `placeholder:"ADDR" help:"The other side's address: ip:port, several joined by commas, then perhaps /word-word-word; or 'ask'."`
+	Peer string `placeholder:"ADDR" env:"TCPPUNCH_PEER" help:"The other side's address: ip:port, several joined by commas, then perhaps /word-word-word; or 'ask'."`
 	Port uint16 `default:"7070" help:"This side's port. The three after it are used too."`
 	// A lab's hosts share one clock, which no two machines do.
 	ClockOffset time.Duration `hidden:"" env:"TCPPUNCH_CLOCK_OFFSET"`

@@ -78,11 +78,13 @@ func TestNextSpareFile(t *testing.T) {
 			t.Errorf("run %d uses spare port %d", want, got)
 		}
 	}
-	if err := os.WriteFile(name, []byte(`{"7070": "garbage"`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := nextSpare(7070, now); got != 1 {
-		t.Errorf("after garbage, got %d", got)
+	for _, garbage := range []string{`{"7070": "garbage"`, "null", ""} {
+		if err := os.WriteFile(name, []byte(garbage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := nextSpare(7070, now); got != 1 {
+			t.Errorf("after %q, got %d", garbage, got)
+		}
 	}
 	if entries, err := os.ReadDir(filepath.Dir(name)); err != nil || len(entries) != 1 {
 		t.Errorf("left in the cache: %v, %v", entries, err)
