@@ -54,7 +54,7 @@ func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Dir, cmd.SysProcAttr = ts.MkAbs("."), noTerminal()
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
 	cmd.Env = os.Environ()
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TCPPUNCH_STUN"} {
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TCPPUNCH_STUN", "TCPPUNCH_PEER"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	got := 0
