@@ -186,7 +186,7 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 	}
 	r.tried(a.Remote.Addr())
 	from := began
-	if r.cfg.Signaler != nil {
+	if r.cfg.Signaler != nil || began.Before(r.known) { // the slot may be older than this Dial
 		from = r.known
 	}
 	l.path.Punch = time.Since(from)
