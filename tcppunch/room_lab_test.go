@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -250,11 +251,14 @@ func homes(a, b natlab.NAT) natlab.Topology {
 
 const labRTT = 100 * time.Millisecond
 
+var roomTable = flag.String("room.table", "", "append the table of rooms to this file, as Markdown")
+
 // TestRoomLinuxPairs: with a Signaler, all pairs of real Linux NATs connect in
 // the first round.
 func TestRoomLinuxPairs(t *testing.T) {
 	kinds := []natlab.Unsolicited{natlab.Drop, natlab.Accept, natlab.Reset}
 	var tcp, nominated []time.Duration
+	table := "**Rooms, real Linux NATs**\n\n| offerer's NAT | answerer's NAT | technique of the offerer | round | TCP / RTT | nominated / RTT |\n| --- | --- | --- | --- | --- | --- |\n"
 	for _, ua := range kinds {
 		for _, ub := range kinds {
 			t.Run(fmt.Sprintf("%v-%v", ua, ub), func(t *testing.T) {
@@ -266,6 +270,7 @@ func TestRoomLinuxPairs(t *testing.T) {
 				if a.Path.Round != 0 || b.Path.Round != 0 {
 					t.Errorf("rounds %d and %d, want the first", a.Path.Round, b.Path.Round)
 				}
+				table += fmt.Sprintf("| %v | %v | %s | %d | %.2f | %.2f |\n", ua, ub, a.Path.Technique, a.Path.Round, rtts(a.TCP), rtts(a.Nominated))
 				// The offerer knows the other side last, so it has the least time.
 				tcp, nominated = append(tcp, a.TCP), append(nominated, a.Nominated)
 			})
@@ -277,6 +282,14 @@ func TestRoomLinuxPairs(t *testing.T) {
 	slices.Sort(tcp)
 	slices.Sort(nominated)
 	t.Logf("median of %d: TCP %.2f RTT, nominated %.2f RTT", len(tcp), rtts(tcp[len(tcp)/2]), rtts(nominated[len(nominated)/2]))
+	if *roomTable != "" {
+		f, err := os.OpenFile(*roomTable, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o666)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fmt.Fprintf(f, "%s\nMedian: TCP connected after %.2f round trips, nominated after %.2f.\n", table, rtts(tcp[len(tcp)/2]), rtts(nominated[len(nominated)/2]))
+	}
 	if got := rtts(tcp[len(tcp)/2]); got > 1.3 {
 		t.Errorf("TCP connected after %.2f RTT, want at most 1.3", got)
 	}

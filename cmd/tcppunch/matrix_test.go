@@ -178,10 +178,10 @@ func (c *cell) runImpossible(t *testing.T) {
 
 // writeTable prints a row for each pair.
 func writeTable(w io.Writer, title string, cs []*cell) {
-	fmt.Fprintf(w, "**%s**\n\n| sender's NAT | receiver's NAT | connected by TCP | technique of the sender | punch / RTT, median | seconds after both were up, median (most) |\n| --- | --- | --- | --- | --- | --- |\n", title)
+	fmt.Fprintf(w, "**%s**\n\n| sender's NAT | receiver's NAT | connected by TCP | technique of the sender | slots since its start, median | punch / RTT, median | seconds after both were up, median (most) |\n| --- | --- | --- | --- | --- | --- | --- |\n", title)
 	for _, c := range cs {
 		if !c.possible() {
-			fmt.Fprintf(w, "| %s | %s | impossible, said so %d of %d | | | |\n", c.a.name, c.b.name, len(c.results), len(c.results))
+			fmt.Fprintf(w, "| %s | %s | impossible, said so %d of %d | | | | |\n", c.a.name, c.b.name, len(c.results), len(c.results))
 			continue
 		}
 		fmt.Fprintln(w, c.row())
@@ -192,23 +192,26 @@ func writeTable(w io.Writer, title string, cs []*cell) {
 func (c *cell) row() string {
 	techniques := map[string]int{}
 	var punch, after []float64
+	var rounds []int
 	for _, r := range c.results {
 		if r.connected {
 			techniques[r.event.Technique]++
 			punch = append(punch, r.event.PunchMS/(4*float64(oneWay.Milliseconds())))
+			rounds = append(rounds, r.event.Round)
 			after = append(after, r.afterBoth.Seconds())
 		}
 	}
 	if len(after) == 0 {
-		return fmt.Sprintf("| %s | %s | 0 of %d | | | |", c.a.name, c.b.name, len(c.results))
+		return fmt.Sprintf("| %s | %s | 0 of %d | | | | |", c.a.name, c.b.name, len(c.results))
 	}
 	slices.Sort(punch)
 	slices.Sort(after)
+	slices.Sort(rounds)
 	var names []string
 	for name, n := range techniques {
 		names = append(names, fmt.Sprintf("%s %d", name, n))
 	}
 	slices.Sort(names)
-	return fmt.Sprintf("| %s | %s | %d of %d | %s | %.1f | %.2f (%.2f) |", c.a.name, c.b.name, len(after), len(c.results),
-		strings.Join(names, ", "), punch[len(punch)/2], after[len(after)/2], after[len(after)-1])
+	return fmt.Sprintf("| %s | %s | %d of %d | %s | %d | %.1f | %.2f (%.2f) |", c.a.name, c.b.name, len(after), len(c.results),
+		strings.Join(names, ", "), rounds[len(rounds)/2], punch[len(punch)/2], after[len(after)/2], after[len(after)-1])
 }
