@@ -149,6 +149,10 @@ func (c *Pending) adopt() (*net.TCPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %v: %w", c.raddr, err)
 	}
+	if conn.RemoteAddr() == nil { // reset since it was connected: it has no peer's name any more
+		Discard(conn)
+		return nil, fmt.Errorf("connecting to %v: %w", c.raddr, unix.ECONNRESET)
+	}
 	if selfConnected(conn) {
 		Discard(conn)
 		return nil, errSelf
