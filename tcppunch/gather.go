@@ -47,6 +47,9 @@ type lane struct {
 // who must tell a person this side's addresses before they know the peer's.
 // That no STUN server answered is no error here: see STUNError.
 func Gather(ctx context.Context, cfg *Config) (*Local, error) {
+	if cfg == nil {
+		cfg = &Config{}
+	}
 	if err := cfg.checkPorts(); err != nil {
 		return nil, err
 	}
