@@ -21,9 +21,13 @@ const (
 	routerGroup
 )
 
-// routerAddrs is the address of the nth router on a wire.
-func (pl *plan) routerAddrs(wire, n int) router {
+// routerAddrs is the addresses of the nth router on a wire. A router inside, behind a NAT, has a private IPv4 address, one
+// on the core has not, so that a trace from a host shows where the public part of its path begins.
+func (pl *plan) routerAddrs(wire, n int, inside bool) router {
 	r := router{addr: netip.AddrFrom4([4]byte{198, byte(18 + wire>>8), byte(wire), byte(n)})}
+	if inside {
+		r.addr = netip.AddrFrom4([4]byte{10, byte(254 + wire>>8), byte(wire), byte(n)})
+	}
 	if pl.ipv6 {
 		a := core6(routerGroup, n).As16()
 		a[10], a[11] = byte(wire>>8), byte(wire)

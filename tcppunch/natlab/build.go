@@ -14,6 +14,7 @@ type box struct {
 	rules   string   // for nft(8)
 	ns      *namespace
 	packets uint64 // that came in, under network.mu
+	flows   *flows // of a Linux NAT
 }
 
 // iface is an interface to be made and configured.
@@ -75,7 +76,7 @@ func (b *builder) build() []*box {
 func (b *builder) wire(name, behind string, k Link, routes []netip.Prefix, addrs ...netip.Addr) *wire {
 	w := &wire{net: b.net, link: k, rng: b.random()}
 	for i := range k.Hops {
-		w.routers = append(w.routers, b.plan.routerAddrs(b.wires, i+1))
+		w.routers = append(w.routers, b.plan.routerAddrs(b.wires, i+1, behind != ""))
 	}
 	seg := b.core
 	if behind != "" {

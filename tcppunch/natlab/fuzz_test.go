@@ -62,6 +62,31 @@ func samples() [][]byte {
 	return all
 }
 
+// TestChurnRate: ports go as time passes, evenly on average and at random.
+func TestChurnRate(t *testing.T) {
+	const rate, gaps = 20.0, 400
+	table := newMappings(NAT{Ports: Sequential, Step: 3, ChurnRate: rate}, netip.MustParseAddr("203.0.113.10"), rand.New(rand.NewPCG(1, 2)))
+	now, last, sum, squares := int64(0), 0, 0.0, 0.0
+	for i := range gaps + 1 {
+		now += int64(time.Second / 2)
+		port := int(table.choosePort(now, ip.TCP, 7070))
+		if i > 0 {
+			others := (port - last - 3) / 3
+			if port < last { // after the highest port comes the lowest
+				others = (port - last + highPort - lowPort + 1 - 3) / 3
+			}
+			sum += float64(others)
+			squares += float64(others * others)
+		}
+		last = port
+	}
+	// A Poisson process has 10 in half a second, with a variance of 10.
+	mean := sum / gaps
+	if variance := squares/gaps - mean*mean; mean < 9 || mean > 11 || variance < 7 || variance > 13 {
+		t.Errorf("others took %.2f ports between two of ours, with a variance of %.2f, want 10 and 10", mean, variance)
+	}
+}
+
 func TestSamplesAreSound(t *testing.T) {
 	for i, b := range samples() {
 		if !ip.Sound(b) {

@@ -174,20 +174,6 @@ func (l *Lab) Link(name string) Link {
 	return Link{}
 }
 
-// Stats counts what a NAT did. A Linux NAT knows Packets and Current only.
-type Stats struct {
-	// Packets is the number of packets that came in on either side.
-	Packets uint64
-	// Mappings is the number of mappings ever made.
-	Mappings uint64
-	// Sessions is the number of sessions ever made: pairs of a mapping and a remote endpoint.
-	Sessions uint64
-	// Refused is the number of inbound packets that were not let in.
-	Refused uint64
-	// Current is the number of mappings alive, or of connections tracked by a Linux NAT.
-	Current int
-}
-
 // Gateway is a running NAT.
 type Gateway struct {
 	lab  *Lab
@@ -210,22 +196,6 @@ func (g *Gateway) LAN() netip.Prefix { return g.plan.lan }
 
 // InsideAddr returns its IPv4 address on its own LAN.
 func (g *Gateway) InsideAddr() netip.Addr { return g.plan.inside }
-
-// Stats returns its counters so far.
-func (g *Gateway) Stats() Stats {
-	if g.box == nil {
-		return g.sys.stats(g.lab)
-	}
-	n := g.lab.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now := int64(time.Since(n.began))
-	t := g.box.table
-	t.pruneAll(now)
-	s := g.box.stats
-	s.Mappings, s.Sessions, s.Current = t.made, t.sessions, len(t.byInside)
-	return s
-}
 
 // Reboot makes it forget all mappings. Connections through it then are as unknown as after a power cut.
 func (g *Gateway) Reboot() error {

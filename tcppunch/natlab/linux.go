@@ -27,7 +27,8 @@ func (b *builder) linuxNAT(n *natPlan, lan *segment, at joint) *box {
 	}
 	wan := b.port(x, Outside, wanName, withBits(n.outside, bits), withBits(n.out6, bits6))
 	wan.routes = b.defaults(gateway, gateway6)
-	wan.station.up = at.up
+	x.flows = newFlows()
+	wan.station.up, wan.station.flows = at.up, x.flows
 	*at.down = wan.station
 	in := b.port(x, Inside, lanName, withBits(n.inside, n.lan.Bits()), withBits(n.in6, 64))
 	in.station.up = fromGateway{lan}
@@ -47,7 +48,7 @@ func (b *builder) linuxNAT(n *natPlan, lan *segment, at joint) *box {
 // linuxRouter is the nth Linux kernel between a NAT and its wire.
 func (b *builder) linuxRouter(n *natPlan, nth int) *box {
 	x := b.box(fmt.Sprintf("%s-router%d", n.Name, nth))
-	r := b.plan.routerAddrs(b.wires-1, 200+nth)
+	r := b.plan.routerAddrs(b.wires-1, 200+nth, n.Behind != "")
 	for _, name := range []string{wanName, lanName} {
 		b.port(x, Side(-1), name, withBits(r.addr, 32), withBits(r.addr6, 128))
 	}

@@ -56,7 +56,9 @@ type mappings struct {
 	byOutside map[outsideKey]*mapping
 	made      uint64
 	sessions  uint64
+	peak      int // of len(byInside)
 	swept     int64
+	nextUser  int64 // when another user takes a port, with ChurnRate
 }
 
 func newMappings(cfg NAT, outside netip.Addr, rng *rand.Rand) *mappings {
@@ -108,6 +110,7 @@ func (t *mappings) outbound(now int64, h *ip.Header) *mapping {
 		m = &mapping{key: key, outside: outside, sessions: make(map[netip.AddrPort]*session)}
 		t.byInside[key], t.byOutside[outsideKey{h.Proto, outside}] = m, m
 		t.made++
+		t.peak = max(t.peak, len(t.byInside))
 	}
 	s := m.sessions[remote]
 	if s == nil {
@@ -224,6 +227,21 @@ func (t *mappings) free(now int64, proto byte, port uint16) bool {
 	return m == nil || t.prune(m, now)
 }
 
+// othersUntil returns how many ports other users have taken since it was last called.
+func (t *mappings) othersUntil(now int64) int {
+	if t.cfg.ChurnRate <= 0 {
+		return 0
+	}
+	taken := 0
+	for t.nextUser <= now {
+		if t.nextUser > 0 {
+			taken++
+		}
+		t.nextUser = max(t.nextUser, 1) + int64(t.rng.ExpFloat64()*float64(time.Second)/t.cfg.ChurnRate)
+	}
+	return taken
+}
+
 // choosePort returns a free external port, or 0.
 func (t *mappings) choosePort(now int64, proto byte, inside uint16) uint16 {
 	const span = highPort - lowPort + 1
@@ -239,6 +257,7 @@ func (t *mappings) choosePort(now int64, proto byte, inside uint16) uint16 {
 		if t.cfg.Churn > 0 {
 			port += step * t.rng.IntN(t.cfg.Churn+1)
 		}
+		port += step * t.othersUntil(now)
 	case Random:
 		port = lowPort + t.rng.IntN(span)
 	}

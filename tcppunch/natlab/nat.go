@@ -38,6 +38,7 @@ func (n natInside) accept(p *ip.Packet) {
 
 func (n natOutside) accept(p *ip.Packet) {
 	n.stats.Packets++
+	n.stats.In++
 	n.net.observe(n.cfg.Name, Outside, true, p)
 	if h, ok := ip.Parse(p.IP(), false); ok && n.fromOutside(p, &h) {
 		return
@@ -52,6 +53,7 @@ func (n *natBox) toInside(p *ip.Packet) {
 }
 
 func (n *natBox) toOutside(p *ip.Packet) {
+	n.stats.Out++
 	n.net.observe(n.cfg.Name, Outside, false, p)
 	n.up.accept(p)
 }
@@ -81,6 +83,9 @@ func (n *natBox) fromInside(p *ip.Packet, h *ip.Header) bool {
 	m := n.table.outbound(n.net.now, h)
 	if m == nil {
 		return false
+	}
+	if h.PlainSYN() {
+		n.stats.SYNs++
 	}
 	ip.SetEndpoint(p.IP(), h, true, m.outside)
 	ip.SetTTL(p.IP(), h.TTL-1)

@@ -123,6 +123,7 @@ type station struct {
 	up   sink // where packets of the namespace go
 
 	count *uint64 // of packets that go into the namespace
+	flows *flows  // at the outside of a Linux NAT, else nil
 }
 
 // device is the other end of a network interface.
@@ -139,6 +140,9 @@ type device interface {
 // accept queues a packet for the namespace.
 func (s *station) accept(p *ip.Packet) {
 	*s.count++
+	if s.flows != nil {
+		s.flows.came()
+	}
 	s.net.observe(s.name, s.side, s.side == AtHost || s.side == Outside, p)
 	s.net.out = append(s.net.out, delivery{s, p})
 }
@@ -146,6 +150,9 @@ func (s *station) accept(p *ip.Packet) {
 // sent takes a packet that the namespace has sent.
 func (s *station) sent(p *ip.Packet) {
 	s.net.observe(s.name, s.side, s.side == Inside, p)
+	if s.flows != nil {
+		s.flows.went(p)
+	}
 	s.up.accept(p)
 }
 

@@ -37,6 +37,17 @@ func (p *packets) at(where string, side natlab.Side, inbound bool) []natlab.Capt
 	return found
 }
 
+// protocol returns the packets of a protocol that have come to a host.
+func (p *packets) protocol(host string, proto natlab.Protocol) []natlab.Capture {
+	var found []natlab.Capture
+	for _, c := range p.at(host, natlab.AtHost, true) {
+		if c.Protocol() == proto {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
 // count counts segments with just these flags seen at a node, in both directions.
 func (p *packets) count(where string, side natlab.Side, proto natlab.Protocol, flags string) int {
 	n := 0

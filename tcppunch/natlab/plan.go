@@ -12,6 +12,8 @@ const (
 	hostStep  = 10
 	maxWires  = 511
 	maxPublic = 125
+
+	maxChurnRate = 100_000 // ports a second
 )
 
 // plan is a topology with every address decided.
@@ -214,8 +216,8 @@ func (pl *planner) checkPrefix(name string, p netip.Prefix) {
 // checkNAT checks that the options of one NAT go together.
 func (pl *planner) checkNAT(n NAT) {
 	switch {
-	case n.Linux && (n.Mapping != 0 || n.Filtering != 0 || n.Ports == Sequential || n.Step != 0 || n.Churn != 0 || n.Hairpin ||
-		n.RSTEndsSession || n.UDPLifetime != 0 || n.TCPLifetime != 0):
+	case n.Linux && (n.Mapping != 0 || n.Filtering != 0 || n.Ports == Sequential || n.Step != 0 || n.Churn != 0 || n.ChurnRate != 0 ||
+		n.Hairpin || n.RSTEndsSession || n.UDPLifetime != 0 || n.TCPLifetime != 0):
 		pl.errorf("NAT %q is a Linux kernel: mapping, filtering, sequential ports, hairpin, RST ends session and lifetimes cannot be set", n.Name)
 	case !n.Linux && n.Unsolicited == Accept:
 		pl.errorf("NAT %q: accept is for Linux NATs only", n.Name)
@@ -223,7 +225,9 @@ func (pl *planner) checkNAT(n NAT) {
 		pl.errorf("NAT %q: unknown behavior", n.Name)
 	case n.Step < 0 || n.Churn < 0 || n.Routers < 0 || n.Routers > 50:
 		pl.errorf("NAT %q: step, churn and routers must not be negative, and routers at most 50", n.Name)
-	case (n.Step != 0 || n.Churn != 0) && n.Ports != Sequential:
+	case !(n.ChurnRate >= 0 && n.ChurnRate <= maxChurnRate):
+		pl.errorf("NAT %q: churn rate is %v: want 0 to %d", n.Name, n.ChurnRate, maxChurnRate)
+	case (n.Step != 0 || n.Churn != 0 || n.ChurnRate != 0) && n.Ports != Sequential:
 		pl.errorf("NAT %q: step and churn are for sequential ports only", n.Name)
 	}
 	for _, b := range n.Blocked {

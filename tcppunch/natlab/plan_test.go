@@ -99,6 +99,7 @@ func TestBadTopologies(t *testing.T) {
 		{"prefix", nat(NAT{LAN: netip.MustParsePrefix("10.0.0.0/30")}), "want an IPv4 prefix of 8 to 29 bits"},
 		{"linux", nat(NAT{Linux: true, Hairpin: true}), "is a Linux kernel"},
 		{"accept", nat(NAT{Unsolicited: Accept}), "accept is for Linux NATs only"},
+		{"churn rate", nat(NAT{Ports: Sequential, ChurnRate: -1}), "churn rate is -1: want 0 to 100000"},
 		{"step", nat(NAT{Step: 2}), "step and churn are for sequential ports only"},
 		{"negative", nat(NAT{Ports: Sequential, Step: -2}), "must not be negative"},
 		{"blocked", nat(NAT{Blocked: []Protocol{99}}), "only TCP and UDP can be blocked"},

@@ -29,13 +29,13 @@ func share(fd int) error {
 
 // attempt is a TCP socket that is connecting.
 type attempt struct {
-	t  *testing.T
+	t  testing.TB
 	fd int
 	v6 bool
 }
 
 // attempt begins to connect from a port, with options of the IP or IPv6 level set first.
-func (c client) attempt(t *testing.T, port int, to netip.AddrPort, options map[int]int) *attempt {
+func (c client) attempt(t testing.TB, port int, to netip.AddrPort, options map[int]int) *attempt {
 	t.Helper()
 	a := &attempt{t: t, v6: to.Addr().Is6()}
 	family, local, remote := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port}), unix.Sockaddr(nil)

@@ -204,7 +204,8 @@ func (n *network) write(all []delivery) {
 
 func (b *box) stats(l *Lab) Stats {
 	l.net.mu.Lock()
-	s := Stats{Packets: b.packets}
+	s := b.flows.count()
+	s.Packets = b.packets
 	l.net.mu.Unlock()
 	_ = b.ns.call(func() error {
 		text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")

@@ -37,8 +37,8 @@ type NAT struct {
 	// when another NAT is behind it. The NAT takes the first address, its hosts take the ones that follow.
 	LAN netip.Prefix `json:"lan,omitzero"`
 
-	// Linux makes it a Linux kernel of its own that forwards and masquerades. Mapping, Filtering, Step, Churn, Hairpin,
-	// RSTEndsSession and the lifetimes then are the kernel's and must be left out, and Ports can be Preserving or Random.
+	// Linux makes it a Linux kernel of its own that forwards and masquerades. Mapping, Filtering, Step, Churn,
+	// ChurnRate, Hairpin, RSTEndsSession and the lifetimes then are the kernel's and must be left out, and Ports can be Preserving or Random.
 	Linux bool `json:"linux,omitempty"`
 	// Mapping is how far external ports are reused over destinations. The default is EndpointIndependent.
 	Mapping Behavior `json:"mapping,omitzero"`
@@ -51,6 +51,9 @@ type NAT struct {
 	// Churn is the largest number of ports that other users take between two of our Sequential mappings.
 	// Each time it is drawn between 0 and Churn.
 	Churn int `json:"churn,omitempty"`
+	// ChurnRate is how many ports a second other users take from a Sequential NAT as time passes, on average: they come at
+	// random (a Poisson process), whether we make mappings or not.
+	ChurnRate float64 `json:"churn_rate,omitempty"`
 	// Unsolicited is what inbound packets that belong to nothing are answered. The default is Drop.
 	Unsolicited Unsolicited `json:"unsolicited,omitzero"`
 	// RSTEndsSession makes an inbound RST delete the session after it has been forwarded, and the mapping with its
@@ -112,8 +115,8 @@ type Link struct {
 	Queue int
 	// Down loses everything.
 	Down bool
-	// Hops is the number of plain routers on the link, each with an address of its own, that count down TTLs and answer with ICMP
-	// time exceeded. The default is 3 on the core and none elsewhere, so NATs on the core are six routers apart. Negative
+	// Hops is the number of plain routers on the link, each with an address of its own, private when the link is behind a
+	// NAT, that count down TTLs and answer with ICMP time exceeded. The default is 3 on the core and none elsewhere, so NATs on the core are six routers apart. Negative
 	// means none. Lab.SetLink does not change it.
 	Hops int
 }
