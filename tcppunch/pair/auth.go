@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"filippo.io/cpace"
@@ -41,7 +42,7 @@ const (
 	flagWords     = 1 << 1
 )
 
-// Guess reports whether an error of [Auth.Run] must be counted against a limit of guesses: the peer did learn whether
+// Guess reports whether an error of [Auth.Run] or [Seal] must be counted against a limit of guesses: the peer did learn whether
 // one guess at the words was right, and it was not proven to be. A broken line before that point, garbage, or words on one
 // side only are no guesses, and limits that count them would let strangers end a code.
 func Guess(err error) bool { return errors.Is(err, ErrWrongWords) || errors.Is(err, ErrUnproven) }
@@ -69,16 +70,8 @@ func (a Auth) Run(ctx context.Context, conn net.Conn, initiator bool, exporter [
 	if err := checkExporter(exporter); err != nil {
 		return err
 	}
-	r := run{conn: conn, secret: a.Secret, exporter: exporter}
-	err := guarded(ctx, conn, 0, func() error {
-		if initiator {
-			return r.initiate()
-		}
-		return r.respond()
-	})
-	if err != nil && r.exposed && !Guess(err) {
-		err = fmt.Errorf("%w: %w", ErrUnproven, err)
-	}
+	r := run{conn: conn, secret: a.Secret, label: label, binding: exporter}
+	err := r.judge(guarded(ctx, conn, 0, func() error { return r.play(initiator) }))
 	if err != nil {
 		return fmt.Errorf("authenticating: %w", err)
 	}
@@ -92,18 +85,35 @@ func checkExporter(b []byte) error {
 	return nil
 }
 
-// run is one authentication. Both sides of it end with a proof of having the same CPace key:
+// run is one authentication, of a connection or of a room. Both sides of it end with a proof of having the same CPace key:
 //
 //	initiator                                   responder
 //	hello(words?), start (if it has words)  ->
 //	                                        <-  hello(words?), reply with proof (if both have words)
 //	proof (if both have words)              ->
 type run struct {
-	conn       net.Conn
+	conn       io.ReadWriter // each write is all that this side says at once
 	secret     Secret
-	exporter   []byte
+	label      string // of the protocol that the proofs are for
+	binding    []byte // what both sides know of where they are, and an attacker elsewhere does not share
 	transcript []byte // the bodies so far, in the order above
+	key        []byte // from CPace
 	exposed    bool   // the peer can have our proof and owes us its own
+}
+
+func (r *run) play(initiator bool) error {
+	if initiator {
+		return r.initiate()
+	}
+	return r.respond()
+}
+
+// judge makes an error a guess if the peer may have learnt what one would tell it.
+func (r *run) judge(err error) error {
+	if err != nil && r.exposed && !Guess(err) {
+		return fmt.Errorf("%w: %w", ErrUnproven, err)
+	}
+	return err
 }
 
 func (r *run) initiate() error {
@@ -134,17 +144,16 @@ func (r *run) initiate() error {
 	if err != nil {
 		return err
 	}
-	key, err := state.Finish(reply[:replySize])
-	if err != nil {
+	if r.key, err = state.Finish(reply[:replySize]); err != nil {
 		return fmt.Errorf("%w: %v", ErrProtocol, err)
 	}
 	r.note(reply[:replySize])
-	want, err := r.proof(key, "responder")
+	want, err := r.proof("responder")
 	if err != nil {
 		return err
 	}
 	r.note(reply[replySize:])
-	mine, err := r.proof(key, "initiator")
+	mine, err := r.proof("initiator")
 	if err != nil {
 		return err
 	}
@@ -192,13 +201,14 @@ func (r *run) reply(hello, start []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrProtocol, err)
 	}
+	r.key = key
 	r.note(element)
-	mine, err := r.proof(key, "responder")
+	mine, err := r.proof("responder")
 	if err != nil {
 		return err
 	}
 	r.note(mine)
-	want, err := r.proof(key, "initiator")
+	want, err := r.proof("initiator")
 	if err != nil {
 		return err
 	}
@@ -247,20 +257,20 @@ func (r *run) readHello(role byte) (bool, error) {
 
 func (r *run) note(body []byte) { r.transcript = append(r.transcript, body...) }
 
-// context binds the CPace key to this protocol, to the roles and to the encrypted connection.
+// context binds the CPace key to this protocol, to the roles and to the encrypted connection or the room.
 func (r *run) context() *cpace.ContextInfo {
-	return cpace.NewContextInfo(label+"initiator", label+"responder", append([]byte(label), r.exporter...))
+	return cpace.NewContextInfo(r.label+"initiator", r.label+"responder", append([]byte(r.label), r.binding...))
 }
 
 // proof is what shows the one side's knowledge of the key to the other. Each direction has a key of its own, so a
 // reflected proof is of no use. The initiator's covers the responder's as well, so that they agree on the outcome.
-func (r *run) proof(key []byte, role string) ([]byte, error) {
-	k, err := hkdf.Expand(sha256.New, key, label+role+" proof", sha256.Size)
+func (r *run) proof(role string) ([]byte, error) {
+	k, err := hkdf.Expand(sha256.New, r.key, r.label+role+" proof", sha256.Size)
 	if err != nil {
 		return nil, err
 	}
 	m := hmac.New(sha256.New, k)
 	m.Write(r.transcript)
-	m.Write(r.exporter)
+	m.Write(r.binding)
 	return m.Sum(nil), nil
 }

@@ -1,7 +1,13 @@
-// Package pair makes sure that the peer of a connection is the one that is meant. It works inside an existing encrypted
-// connection, whose certificates nobody knows, and never dials.
+// Package pair makes sure that the peer is the one that is meant: in a room of a server that nobody trusts, or inside an
+// existing encrypted connection, whose certificates nobody knows. It never dials.
 //
-// Two people either share words, such as "abdomen-yogurt-otter", or compare some afterwards. With words, both sides run
+// In a room, two people share a short code, such as "4821-otter-lamp". Its first part names the room, and
+//
+//	sealed, err := pair.Seal(ctx, room, code, initiator)
+//
+// makes of the room a channel that only the two of them can read or write.
+//
+// Without a room, two people either share words, such as "abdomen-yogurt-otter", or compare some afterwards. With words, both sides run
 //
 //	secret, err := pair.NewSecret(own, peers)
 //	err = pair.Auth{Secret: secret}.Run(ctx, conn, initiator, exporter)
@@ -14,6 +20,18 @@
 //
 // The exporter is tls.ConnectionState.ExportKeyingMaterial of conn, under any label of the caller's, the same on both sides.
 //
+// # In a room
+//
+//	initiator                                   responder
+//	hello, start                            ->
+//	                                        <-  hello, reply with proof
+//	proof, sealed messages                  ->
+//	                                        <-  sealed messages
+//
+// This is the same exchange as inside a connection, told below, but bound to the name of the room. Each message is one of
+// the room's. A sealed one is AES-256-GCM under a key per direction, which depends on all that was said before; its nonce
+// is its number, which is not sent.
+//
 // # With words
 //
 //	initiator                                   responder
@@ -23,7 +41,7 @@
 //
 // Start and reply are CPace, a balanced PAKE: its key is the same on both sides if the words are, and an
 // eavesdropper cannot try words on the messages. The exporter is part of it, so a man in the middle, who has one
-// encrypted connection with each side, cannot pass the messages on. A proof is an HMAC of all that was said, by a key
+// encrypted connection with each side, cannot pass the messages on; in a room, passing them on is the server's task. A proof is an HMAC of all that was said, by a key
 // that CPace gave, one key per direction. Each side sends its own before it judges the other's, so both learn the outcome.
 //
 // # Without words
@@ -38,7 +56,8 @@
 // # What it is worth
 //
 // The attacker owns the network: listens, answers in the peer's stead, sits between both. With words each try costs one
-// connection and tests one guess, and n words make one in 1296^n; the caller limits the tries, see [Guess]. With check
+// connection and tests one guess, and n words make one in 1296^n; the caller limits the tries, see [Guess] and [Guesses]. In
+// a room the server is the network: it can keep the two apart, but learns nothing and can say nothing in their names. With check
 // words the attacker has a single try at one in 2^31, if both people look. Who knows the words is trusted, as is
 // whoever can read the screens. That somebody prevents the connection altogether is not defended against. Words are not stored and
 // the transferred bytes do not depend on them: words that leak later give nothing away about earlier connections.

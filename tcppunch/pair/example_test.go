@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
@@ -68,4 +69,40 @@ func ExampleLine() {
 	line := pair.Line{Addrs: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:7070")}, Words: "abdomen-yogurt"}
 	fmt.Println(line)
 	// Output: [2001:db8::1]:7070/abdomen-yogurt
+}
+
+func ExampleParseCode() {
+	code, err := pair.ParseCode(" 4821 ABDO yog ")
+	fmt.Println(code, err)
+	fmt.Println("for the server:", code.Room())
+	_, err = pair.ParseCode("4821-abdomen")
+	fmt.Println(err)
+	// Output:
+	// 4821-abdomen-yogurt <nil>
+	// for the server: 4821
+	// code that is too easy to guess: two words or more must follow its first part (a code looks like 4821-otter-lamp)
+}
+
+// What both sides do when they have met in a room. The one that sends is the initiator here, and keeps the room.
+func ExampleSeal() {
+	var guesses pair.Guesses
+	meet := func(ctx context.Context, room pair.Channel, code pair.Code, sending bool) (*pair.Sealed, error) {
+		limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		sealed, err := pair.Seal(limited, room, code, sending)
+		if err == nil {
+			return sealed, nil // the Signaler of tcppunch.Config
+		}
+		pause, ended := guesses.Count(err)
+		if ended != nil {
+			return nil, ended
+		}
+		select { // send that peer away and go on, but not at once
+		case <-time.After(pause):
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	_ = meet
 }

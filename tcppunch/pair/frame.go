@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A message is its kind, one byte, and a body whose length the kind fixes. So nothing is ever read beyond a message,
-// and no message can be too long.
+// A message is its kind, one byte, and a body whose length the kind fixes, but for sealed ones, which have a channel that
+// keeps messages apart. So nothing is ever read beyond a message, and no message can be too long.
 type kind byte
 
 const (
@@ -24,6 +24,7 @@ const (
 	kindNonce                      // check words: nonce of the client
 	kindOpen                       // check words: nonce of the server
 	kindConfirm                    // 1 or 0: what this side's person said
+	kindSealed                     // in a room: a sealed message, of any length up to the end
 )
 
 // message encodes one message.
