@@ -142,7 +142,7 @@ func confirm(ctx context.Context, conn net.Conn, ask func(ctx context.Context) (
 
 	yes, askErr := ask(askCtx)
 	yes = yes && askErr == nil
-	cutShort := askCtx.Err() != nil
+	cutShort, interrupted := askCtx.Err() != nil, ctx.Err() != nil
 	sent := sendConfirm(conn, yes)
 	if !yes {
 		// The outcome is settled. Wait only for the peer to have heard of it, or closing could take it away.
@@ -151,12 +151,12 @@ func confirm(ctx context.Context, conn net.Conn, ask func(ctx context.Context) (
 	}
 	heard := <-theirs
 	switch {
+	case !yes && interrupted: // whatever the peer says to it
+		return context.Cause(ctx)
 	case (yes || cutShort) && heard != nil:
 		return heard
 	case yes:
 		return sent
-	case cutShort:
-		return context.Cause(ctx)
 	case askErr != nil:
 		return fmt.Errorf("%w: %w", ErrNotConfirmed, askErr)
 	}
