@@ -107,32 +107,29 @@ func decode(b []byte) (*codec.Message, error) {
 	return m, nil
 }
 
-// transactionID is the random number that ties a response to its request.
-type transactionID = [codec.TransactionIDSize]byte
-
 // newRequest makes a Binding request without attributes.
-func newRequest() ([]byte, transactionID) {
-	m := &codec.Message{Type: codec.BindingRequest, TransactionID: codec.NewTransactionID()}
-	m.WriteHeader()
-	return m.Raw, m.TransactionID
-}
+func newRequest() ([]byte, TransactionID) { return new(Request).Encode() }
 
 // answers reports whether b is a response, of either class, to the Binding request with this ID. Whatever is not
 // belongs to someone else.
-func answers(b []byte, id transactionID) bool {
-	if len(b) < headerSize || transactionID(b[8:headerSize]) != id {
+func answers(b []byte, id TransactionID) bool {
+	if len(b) < headerSize || TransactionID(b[8:headerSize]) != id {
 		return false
 	}
 	typ := binary.BigEndian.Uint16(b)
 	return typ == codec.BindingSuccess.Value() || typ == codec.BindingError.Value()
 }
 
-// parseResponse reads a message for which answers is true.
+// parseResponse reads the result out of a message for which answers is true.
 func parseResponse(b []byte) (Result, error) {
 	m, err := decode(b)
 	if err != nil {
 		return Result{}, err
 	}
+	return parseResult(m)
+}
+
+func parseResult(m *codec.Message) (Result, error) {
 	if m.Type == codec.BindingError {
 		return Result{}, parseError(m)
 	}
@@ -141,6 +138,7 @@ func parseResponse(b []byte) (Result, error) {
 		return Result{}, fmt.Errorf("%w: unknown attribute %#04x", ErrMalformed, u[0].Value())
 	}
 	var res Result
+	var err error
 	if m.Contains(codec.AttrXORMappedAddress) {
 		res.Mapped, err = address(m, codec.AttrXORMappedAddress)
 	} else {

@@ -39,7 +39,7 @@ func unhex(s string) []byte {
 	return b
 }
 
-func idOf(b []byte) transactionID { return transactionID(b[8:headerSize]) }
+func idOf(b []byte) TransactionID { return TransactionID(b[8:headerSize]) }
 
 func TestRFC5769Responses(t *testing.T) {
 	tests := []struct{ name, in, mapped string }{
@@ -83,7 +83,7 @@ func TestRFC5769Request(t *testing.T) {
 
 // message builds a message of any type and attributes.
 func message(typ uint16, attrs ...codec.RawAttribute) []byte {
-	m := &codec.Message{TransactionID: transactionID{1, 2, 3}}
+	m := &codec.Message{TransactionID: TransactionID{1, 2, 3}}
 	m.WriteHeader()
 	for _, a := range attrs {
 		m.Add(a.Type, a.Value)

@@ -27,23 +27,29 @@ const maxStrays = 16 // messages on a stream that belong to earlier, abandoned r
 // It gives up when ctx ends, at the latest after 39.5 s. After any error but an [*Error], close conn: the stream may have
 // stopped inside a message.
 func Query(ctx context.Context, conn net.Conn) (Result, error) {
+	res, err := new(Request).Query(ctx, conn)
+	return res.Result, err
+}
+
+// Query is [Query] with what the request asks for beyond the address. Nothing of RFC 5780 is meant for streams.
+func (q *Request) Query(ctx context.Context, conn net.Conn) (Response, error) {
 	limited, cancel := context.WithTimeoutCause(ctx, maxTime, ErrNoAnswer)
 	defer cancel()
 	defer guard(limited, conn.SetDeadline)()
-	res, err := query(limited, conn)
+	res, err := q.query(limited, conn)
 	if err != nil {
-		return Result{}, fmt.Errorf("querying STUN server %v: %w", conn.RemoteAddr(), cause(limited, err))
+		return Response{}, fmt.Errorf("querying STUN server %v: %w", conn.RemoteAddr(), cause(limited, err))
 	}
 	return res, nil
 }
 
-func query(ctx context.Context, conn net.Conn) (Result, error) {
+func (q *Request) query(ctx context.Context, conn net.Conn) (Response, error) {
 	if err := ctx.Err(); err != nil {
-		return Result{}, err
+		return Response{}, err
 	}
-	req, id := newRequest()
+	req, id := q.Encode()
 	if _, err := conn.Write(req); err != nil {
-		return Result{}, err
+		return Response{}, err
 	}
 	for range maxStrays {
 		b, err := readFrame(conn)
@@ -51,13 +57,13 @@ func query(ctx context.Context, conn net.Conn) (Result, error) {
 			err = io.ErrUnexpectedEOF // the server owed us an answer
 		}
 		if err != nil {
-			return Result{}, err
+			return Response{}, err
 		}
 		if answers(b, id) {
-			return parseResponse(b)
+			return ParseResponse(b)
 		}
 	}
-	return Result{}, fmt.Errorf("%w: none of %d messages answers the request", ErrMalformed, maxStrays)
+	return Response{}, fmt.Errorf("%w: none of %d messages answers the request", ErrMalformed, maxStrays)
 }
 
 // QueryPacket asks a STUN server over UDP for this side's public address, as seen from server. Requests are repeated as
@@ -103,7 +109,7 @@ func queryPacket(ctx context.Context, pc net.PacketConn, server netip.AddrPort) 
 }
 
 // awaitPacket reads until server answers the request with this ID, or pc's deadline.
-func awaitPacket(pc net.PacketConn, server netip.AddrPort, id transactionID, buf []byte) ([]byte, error) {
+func awaitPacket(pc net.PacketConn, server netip.AddrPort, id TransactionID, buf []byte) ([]byte, error) {
 	for {
 		n, addr, err := pc.ReadFrom(buf)
 		if err != nil {

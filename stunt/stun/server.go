@@ -22,6 +22,17 @@ type Server struct {
 	// IdleTimeout is how long a connection may go without a whole request. A client that holds a mapping open has to
 	// ask again within this time. Default: 5 minutes.
 	IdleTimeout time.Duration
+	// NewSession, when set, makes what answers the requests of one connection. Default: they are answered as Respond
+	// does.
+	NewSession func(conn net.Conn) Session
+}
+
+// A Session answers the requests of one connection. Its methods are called one at a time.
+type Session interface {
+	// Respond makes the response to one message. An error ends the connection.
+	Respond(ctx context.Context, request []byte) ([]byte, error)
+	// Close is called when the connection has ended.
+	Close()
 }
 
 const (
@@ -82,6 +93,12 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		return
 	}
 	origin, _ := addrPort(conn.LocalAddr())
+	respond := func(_ context.Context, req []byte) ([]byte, error) { return s.respond(req, from, origin) }
+	if s.NewSession != nil {
+		session := s.NewSession(conn)
+		defer session.Close()
+		respond = session.Respond
+	}
 	for {
 		if err := conn.SetDeadline(time.Now().Add(s.IdleTimeout)); err != nil {
 			return
@@ -90,7 +107,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		resp, err := s.respond(req, from, origin)
+		resp, err := respond(ctx, req)
 		if err != nil {
 			return
 		}

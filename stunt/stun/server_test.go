@@ -43,7 +43,7 @@ func TestServeRefuses(t *testing.T) {
 func TestServePipelined(t *testing.T) {
 	conn := dial(t, serve(t, nil))
 	var all []byte
-	var ids []transactionID
+	var ids []TransactionID
 	for range 5 {
 		req, id := newRequest()
 		all, ids = append(all, req...), append(ids, id)
