@@ -52,7 +52,9 @@ func TestRefuse(t *testing.T) {
 	both := message(request, attr(codec.AttrChangeRequest, 0, 0, 0, 6), attr(codec.AttrPadding, 0, 0, 0, 0))
 	change := message(request, attr(codec.AttrChangeRequest, 0, 0, 0, 2))
 	plain := func(b []byte) ([]byte, error) { return Respond(b, Result{Mapped: home}) }
-	extended := func(b []byte) ([]byte, error) { return check(ParseRequest(b))(t).Respond(Response{Result: Result{Mapped: home}}) }
+	extended := func(b []byte) ([]byte, error) {
+		return check(ParseRequest(b))(t).Respond(Response{Result: Result{Mapped: home}})
+	}
 	refusing := func(b []byte) ([]byte, error) { return check(ParseRequest(b))(t).RefuseExtended() }
 	for _, tt := range []struct {
 		name    string
