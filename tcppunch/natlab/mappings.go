@@ -180,7 +180,7 @@ func (t *mappings) touch(now int64, h *ip.Header, s *session) {
 		s.closing = s.closing || h.Flags&(ip.FIN|ip.RST) != 0
 		life = orDefault(t.cfg.TCPLifetime, defaultTCPLifetime)
 		if s.closing || !s.sentAck || !s.gotAck {
-			life = min(life, transitoryLifetime)
+			life = min(life, orDefault(t.cfg.TransitoryLifetime, transitoryLifetime))
 		}
 	}
 	s.expires = now + int64(life)

@@ -321,6 +321,32 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+// TestTransitoryLifetime: a mapping whose connection has been closed goes soon, one with an open connection stays.
+func TestTransitoryLifetime(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		t.Run(map[bool]string{false: "closed", true: "held"}[held], func(t *testing.T) {
+			t.Parallel()
+			lab := natlab.New(t, oneNAT(natlab.NAT{TransitoryLifetime: 200 * time.Millisecond}))
+			to := reflector(t, lab.Host("s"), ":3478")
+			conn := check(client{t, lab.Host("a")}.tcp(7070, to))(t)
+			readSeen(t, conn)
+			if !held {
+				conn.Close()
+			}
+			want := map[bool]int{false: 0, true: 1}[held]
+			got := 1 - want
+			for end := time.Now().Add(time.Second); got != want || held && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+				if got = lab.NAT("home").Stats().Current; time.Now().After(end.Add(within)) {
+					break
+				}
+			}
+			if got != want {
+				t.Errorf("%d mappings are left, want %d", got, want)
+			}
+		})
+	}
+}
+
 func TestReboot(t *testing.T) {
 	for _, linux := range []bool{false, true} {
 		t.Run(map[bool]string{false: "emulated", true: "linux"}[linux], func(t *testing.T) {

@@ -217,7 +217,7 @@ func (pl *planner) checkPrefix(name string, p netip.Prefix) {
 func (pl *planner) checkNAT(n NAT) {
 	switch {
 	case n.Linux && (n.Mapping != 0 || n.Filtering != 0 || n.Ports == Sequential || n.Step != 0 || n.Churn != 0 || n.ChurnRate != 0 ||
-		n.Hairpin || n.RSTEndsSession || n.UDPLifetime != 0 || n.TCPLifetime != 0):
+		n.Hairpin || n.RSTEndsSession || n.UDPLifetime != 0 || n.TCPLifetime != 0 || n.TransitoryLifetime != 0):
 		pl.errorf("NAT %q is a Linux kernel: mapping, filtering, sequential ports, hairpin, RST ends session and lifetimes cannot be set", n.Name)
 	case !n.Linux && n.Unsolicited == Accept:
 		pl.errorf("NAT %q: accept is for Linux NATs only", n.Name)

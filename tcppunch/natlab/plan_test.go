@@ -148,6 +148,8 @@ func TestTopologyJSON(t *testing.T) {
 		`{"hosts": [{"firewall": "big"}]}`:                `unknown firewall "big"`,
 		`{"hosts": [{"link": {"delay": "5"}}]}`:           "missing unit",
 		`{"hosts": [{"link": {"speed": 5}}]}`:             "speed",
+		`{"nats": [{"transitory_lifetime": "1"}]}`:        "transitory_lifetime",
+		`{"nats": [{"churn_rate": "much"}]}`:              "churn_rate",
 		`{"nats": [{"udp_lifetime": "long"}]}`:            "udp_lifetime",
 		`{"nats": [{"name": "x", "lan": "192.168.1.0"}]}`: "no '/'",
 	} {

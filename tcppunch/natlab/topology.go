@@ -68,8 +68,10 @@ type NAT struct {
 	// UDPLifetime is how long an idle UDP mapping lives. The default is 2 minutes.
 	UDPLifetime time.Duration `json:"-"`
 	// TCPLifetime is how long an idle TCP session lives once it is open. The default is 124 minutes (RFC 5382).
-	// A session that is not open lives for 4 minutes at most.
 	TCPLifetime time.Duration `json:"-"`
+	// TransitoryLifetime is how long an idle TCP session lives, at most, that is not open yet, or that has seen a FIN or a
+	// RST. The default is 4 minutes (RFC 5382).
+	TransitoryLifetime time.Duration `json:"-"`
 
 	// Routers puts that many Linux kernels that forward, and nothing else, between the NAT and its Link.
 	Routers int `json:"routers,omitempty"`
@@ -160,13 +162,14 @@ type plainNAT NAT
 
 type natJSON struct {
 	plainNAT
-	UDP string `json:"udp_lifetime,omitempty"`
-	TCP string `json:"tcp_lifetime,omitempty"`
+	UDP        string `json:"udp_lifetime,omitempty"`
+	TCP        string `json:"tcp_lifetime,omitempty"`
+	Transitory string `json:"transitory_lifetime,omitempty"`
 }
 
 // MarshalJSON writes durations as text, such as "2m0s".
 func (n NAT) MarshalJSON() ([]byte, error) {
-	return json.Marshal(natJSON{plainNAT(n), durationText(n.UDPLifetime), durationText(n.TCPLifetime)})
+	return json.Marshal(natJSON{plainNAT(n), durationText(n.UDPLifetime), durationText(n.TCPLifetime), durationText(n.TransitoryLifetime)})
 }
 
 // UnmarshalJSON reads durations as text, such as "2m".
@@ -183,8 +186,12 @@ func (n *NAT) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
+	transitory, err := parseDuration("transitory_lifetime", j.Transitory)
+	if err != nil {
+		return err
+	}
 	*n = NAT(j.plainNAT)
-	n.UDPLifetime, n.TCPLifetime = udp, tcp
+	n.UDPLifetime, n.TCPLifetime, n.TransitoryLifetime = udp, tcp, transitory
 	return nil
 }
 
