@@ -1,0 +1,303 @@
+//go:build linux
+
+package tcppunch
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// The facts that the engine is built on, each shown again with real kernels:
+// two NATs, 100 ms of round trip between two hosts. What the design says of
+// other systems than Linux, its tenth fact, cannot be shown here.
+
+// linuxAnswers are the three kinds of real Linux NATs.
+func linuxAnswers() []natlab.Unsolicited {
+	return []natlab.Unsolicited{natlab.Drop, natlab.Accept, natlab.Reset}
+}
+
+// linuxPairs runs f for the nine pairs of real Linux NATs, in labs of their own.
+func linuxPairs(t *testing.T, f func(t *testing.T, top natlab.Topology)) {
+	for _, a := range linuxAnswers() {
+		for _, b := range linuxAnswers() {
+			t.Run(fmt.Sprintf("%v-%v", a, b), func(t *testing.T) {
+				t.Parallel()
+				f(t, homes(natlab.NAT{Linux: true, Unsolicited: a}, natlab.NAT{Linux: true, Unsolicited: b}))
+			})
+		}
+	}
+}
+
+// bothSorts runs f with emulated NATs and with real ones.
+func bothSorts(t *testing.T, f func(t *testing.T, linux bool)) {
+	for _, linux := range []bool{false, true} {
+		t.Run(map[bool]string{false: "emulated", true: "linux"}[linux], func(t *testing.T) {
+			t.Parallel()
+			f(t, linux)
+		})
+	}
+}
+
+// public returns the endpoints by which the hosts a and b are known, if their
+// NATs keep the port.
+func public(lab *natlab.Lab, port int) (a, b netip.AddrPort) {
+	return netip.AddrPortFrom(lab.NAT("home").Addr(), uint16(port)), netip.AddrPortFrom(lab.NAT("office").Addr(), uint16(port))
+}
+
+// A crossing SYN goes to the socket in SYN_SENT, and connect completes; a
+// listener on the same port sees nothing.
+func TestFact1CrossingSYNGoesToTheConnectingSocket(t *testing.T) {
+	t.Parallel()
+	bothSorts(t, func(t *testing.T, linux bool) {
+		lab := natlab.New(t, homes(natlab.NAT{Linux: linux}, natlab.NAT{Linux: linux}))
+		a, b := lab.Host("a"), lab.Host("b")
+		lna, lnb := listenShared(t, a, 7070), listenShared(t, b, 7070)
+		toA, toB := public(lab, 7070)
+		wantConnected(t, mustConnect(t, a, 7070, toB, nil), mustConnect(t, b, 7070, toA, nil))
+		for _, ln := range []interface {
+			SetDeadline(time.Time) error
+		}{lna, lnb} {
+			ln.SetDeadline(time.Now().Add(100 * time.Millisecond)) //nolint:errcheck // a test
+		}
+		for _, accept := range []func() error{
+			func() error { _, err := lna.Accept(); return err },
+			func() error { _, err := lnb.Accept(); return err },
+		} {
+			if err := accept(); err == nil {
+				t.Error("a listener got a connection")
+			}
+		}
+	})
+}
+
+// When the listener does win, a connect of the same 4-tuple gets EADDRNOTAVAIL:
+// the tuple is taken, look at accept.
+func TestFact1ListenerThatWinsTakesTheTuple(t *testing.T) {
+	t.Parallel()
+	lab := natlab.New(t, natlab.Topology{Hosts: []natlab.Host{{Name: "a"}, {Name: "b"}}})
+	a, b := lab.Host("a"), lab.Host("b")
+	ln := listenShared(t, a, 7070)
+	p := mustConnect(t, b, 7070, netip.AddrPortFrom(a.Addr(), 7070), nil)
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := p.outcome(within); err != nil {
+		t.Fatal(err)
+	}
+	_, err = connectFrom(a, 7070, netip.AddrPortFrom(b.Addr(), 7070), nil)
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) || !sock.TupleTaken(err) {
+		t.Errorf("connecting over the accepted connection: %v, want EADDRNOTAVAIL", err)
+	}
+}
+
+// Routers that drop an unsolicited SYN: plain simultaneous open connects one
+// round trip after the later side starts, at any skew.
+func TestFact2DroppingNATs(t *testing.T) {
+	t.Parallel()
+	skews := []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 1700 * time.Millisecond}
+	bothSorts(t, func(t *testing.T, linux bool) {
+		seen := new(wire)
+		lab := natlab.NewWith(t, homes(natlab.NAT{Linux: linux}, natlab.NAT{Linux: linux}), &natlab.Options{Tap: seen.add})
+		var earlier []*plain
+		for i := range skews {
+			_, toB := public(lab, 7070+i)
+			earlier = append(earlier, mustConnect(t, lab.Host("a"), 7070+i, toB, nil))
+		}
+		begin := time.Now()
+		for i, skew := range skews {
+			time.Sleep(time.Until(begin.Add(skew)))
+			toA, _ := public(lab, 7070+i)
+			start := time.Now()
+			later := mustConnect(t, lab.Host("b"), 7070+i, toA, nil)
+			if err := later.outcome(within); err != nil {
+				t.Fatalf("skew %v: %v", skew, err)
+			}
+			// Waiting for a SYN that is sent again would take a second.
+			if took := time.Since(start); took < labRTT*95/100 || took > 9*labRTT {
+				t.Errorf("skew %v: connected after %v, want one round trip of %v", skew, took, labRTT)
+			}
+			wantConnected(t, earlier[i], later)
+		}
+		if n := len(seen.segments("b", false, "S")); n != len(skews) {
+			t.Errorf("the later side sent %d SYNs, want one for each of %d connections", n, len(skews))
+		}
+	})
+}
+
+// resetting are two NATs that answer an unsolicited SYN with a RST, as OpenWrt does.
+func resetting(linux, kills bool) natlab.Topology {
+	n := natlab.NAT{Linux: linux, Unsolicited: natlab.Reset, RSTEndsSession: kills}
+	return homes(n, n)
+}
+
+// Routers that reset it: a first attempt wins if the two starts differ by less
+// than the one-way delay. Otherwise both are refused.
+func TestFact3ResettingNATs(t *testing.T) {
+	t.Parallel()
+	bothSorts(t, func(t *testing.T, linux bool) {
+		seen := new(wire)
+		lab := natlab.NewWith(t, resetting(linux, false), &natlab.Options{Tap: seen.add})
+		a, b := lab.Host("a"), lab.Host("b")
+		toA, toB := public(lab, 7070)
+		first := mustConnect(t, a, 7070, toB, nil)
+		if err := first.outcome(within); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("the first of two: %v, want refused", err)
+		}
+		first.close()
+		if err := mustConnect(t, b, 7070, toA, nil).outcome(within); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("the second of two: %v, want refused", err)
+		}
+		for try := range 20 { // a busy machine may not start both in time
+			toA, toB := public(lab, 7071+try)
+			from := [2]int{len(seen.segments("a", false, "S")), len(seen.segments("b", false, "S"))}
+			pa, pb := mustConnect(t, a, 7071+try, toB, nil), mustConnect(t, b, 7071+try, toA, nil)
+			seen.wait(t, "a", false, "S", from[0]+1)
+			seen.wait(t, "b", false, "S", from[1]+1)
+			skew := seen.segments("a", false, "S")[from[0]].Time - seen.segments("b", false, "S")[from[1]].Time
+			if skew.Abs() < labRTT*4/10 {
+				wantConnected(t, pa, pb)
+				return
+			}
+		}
+		t.Error("this machine cannot start two connects at once")
+	})
+}
+
+// Then it depends on the re-dial: at once, or after a random time, brings two
+// sides into phase; two that wait for the same fixed time and are out of phase
+// stay so. The skew of a fixed pause is half of its cycle, which is a round
+// trip and the pause. A NAT that forgets the session on a RST is none the
+// worse for a re-dial at once: that makes the session again.
+func TestFact3RedialAfterReset(t *testing.T) {
+	t.Parallel()
+	const pairs = 12
+	fixed := func(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
+	random := func() time.Duration { return rand.N(100 * time.Millisecond) }
+	for _, c := range []struct {
+		name    string
+		kills   bool
+		pause   func() time.Duration
+		skew    time.Duration // 0: random
+		recover bool
+	}{
+		{"at once", false, fixed(0), 0, true},
+		{"random", false, random, 0, true},
+		{"at once, RST kills", true, fixed(0), 0, true},
+		{"random, RST kills", true, random, 0, true},
+		{"fixed 100 ms", false, fixed(100 * time.Millisecond), 100 * time.Millisecond, false},
+		{"fixed 250 ms", false, fixed(250 * time.Millisecond), 175 * time.Millisecond, false},
+		{"fixed 250 ms, RST kills", true, fixed(250 * time.Millisecond), 175 * time.Millisecond, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			bothSorts(t, func(t *testing.T, linux bool) {
+				if linux && c.kills {
+					return // Linux keeps it
+				}
+				lab := natlab.New(t, resetting(linux, c.kills))
+				var skews []time.Duration
+				for range pairs {
+					skews = append(skews, cmp.Or(c.skew, rand.N(time.Second)))
+				}
+				limit := within
+				if !c.recover {
+					limit = 2500 * time.Millisecond // seven cycles and more
+				}
+				n := meetAgain(lab, 7070, skews, limit, c.pause)
+				t.Logf("%d of %d recovered", n, pairs)
+				if c.recover && n < pairs || !c.recover && n > pairs/2 {
+					t.Errorf("%d of %d recovered, want all: %v", n, pairs, c.recover)
+				}
+			})
+		})
+	}
+}
+
+// "SYN, close, then listen", with an ordinary SYN (Machsend) or one of a low
+// TTL (the second technique of STUNT), fails on every pair of Linux NATs: the
+// listener answers with another sequence number than the SYN had. The 4-tuple
+// stays dead; fresh ports on both sides help.
+func TestFact4SYNThenListenPoisons(t *testing.T) {
+	t.Parallel()
+	linuxPairs(t, func(t *testing.T, top natlab.Topology) {
+		seen := new(wire)
+		lab := natlab.NewWith(t, top, &natlab.Options{Tap: seen.add})
+		a, b := lab.Host("a"), lab.Host("b")
+		var connecting []*plain
+		for i, o := range []options{nil, {unix.IP_TTL: 4}} {
+			toA, toB := public(lab, 7070+i)
+			first := mustConnect(t, a, 7070+i, toB, o)
+			seen.wait(t, "home", false, "S", i+1)
+			_ = first.outcome(2 * labRTT) // whatever the answer is
+			first.close()
+			ln := listenShared(t, a, 7070+i)
+			connecting = append(connecting, mustConnect(t, b, 7070+i, toA, nil))
+			ln.SetDeadline(time.Now().Add(within)) //nolint:errcheck // it waits for nobody
+		}
+		time.Sleep(1300 * time.Millisecond) // the SYN and another one
+		for i, name := range []string{"Machsend", "STUNT"} {
+			if err := connecting[i].outcome(0); err == nil {
+				t.Errorf("%s: connected, want nothing", name)
+			}
+			connecting[i].close()
+		}
+		// An opener on fresh ports: nothing was wrong with these NATs.
+		toA, toB := public(lab, 7080)
+		opener := mustConnect(t, a, 7080, toB, options{unix.IP_TTL: 4, unix.IP_MINTTL: 5})
+		opened := len(seen.segments("home", false, "S"))
+		_ = opener.set(options{unix.IP_TTL: 64})
+		seen.wait(t, "home", false, "S", opened)
+		wantConnected(t, opener, mustConnect(t, b, 7080, toA, nil))
+	})
+}
+
+// In general a tuple is poisoned when our own NAT sees the peer's SYN while no
+// connecting socket of ours holds it, listener or not: so is that of a process
+// that was killed and started again on the same port. Where the peer's NAT
+// drops it stays so for two minutes. Where it answers, its RST has ended the
+// entry, and nothing is lost.
+func TestFact4RestartOnTheSamePort(t *testing.T) {
+	t.Parallel()
+	linuxPairs(t, func(t *testing.T, top natlab.Topology) {
+		drops := top.NATs[1].Unsolicited == natlab.Drop
+		for i := range top.Hosts {
+			top.Hosts[i].Firewall = natlab.DropUnsolicited
+		}
+		seen := new(wire)
+		lab := natlab.NewWith(t, top, &natlab.Options{Tap: seen.add})
+		a, b := lab.Host("a"), lab.Host("b")
+		toA, toB := public(lab, 7070)
+		killed := mustConnect(t, a, 7070, toB, nil)
+		seen.wait(t, "office", true, "S", 1)
+		_ = killed.outcome(2 * labRTT) // a RST may come back
+		killed.close()
+		alone := mustConnect(t, b, 7070, toA, nil)
+		seen.wait(t, "home", true, "S", 1)
+		time.Sleep(labRTT)
+		alone.close()
+		limit := within
+		if drops {
+			limit = 3 * time.Second
+		}
+		atOnce := func() time.Duration { return 0 }
+		if n := meetAgain(lab, 7070, []time.Duration{0}, limit, atOnce); n != map[bool]int{true: 0, false: 1}[drops] {
+			t.Errorf("%d of 1 connected on the same ports; the peer's NAT drops: %v", n, drops)
+		}
+		if n := meetAgain(lab, 7080, []time.Duration{0}, within, atOnce); n != 1 {
+			t.Error("not connected on fresh ports")
+		}
+	})
+}
