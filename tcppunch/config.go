@@ -73,10 +73,18 @@ type Config struct {
 	// everybody passes.
 	Auth func(ctx context.Context, conn net.Conn, exporter []byte) error
 
+	// NAT tells, in a room, what is known of this side's routers besides what
+	// the lanes show. It is called before each round, from 0, takes its ports;
+	// in round 0 time is short. Default: nothing is known.
+	NAT func(ctx context.Context, round int) NAT
+	// Sockets is how many connections may be tried at once where a port has to
+	// be found by chance: punch storms kill small routers. Default 256.
+	Sockets int
 	// TTL is what openers try first; later rounds vary it. It must clear this
-	// side's routers and end before the peer's. Default 4.
+	// side's routers and end before the peer's. Default: one more than
+	// NAT.Routers where that is known, else 4.
 	TTL int
-	// Rounds of fresh ports in a room before Dial gives up. Default 4.
+	// Rounds of fresh ports in a room before Dial gives up. Default 6.
 	Rounds int
 	// RoundTime is how long a round in a room lasts. Default 1.8 s.
 	RoundTime time.Duration
@@ -114,12 +122,16 @@ var (
 	ErrNoNetwork = errors.New("this machine has no network")
 	// ErrNoPath says that no attempt led to a connection.
 	ErrNoPath = errors.New("no direct path to the peer")
+	// ErrImpossible says that the two NATs allow no direct TCP connection,
+	// whatever is tried. The error wraps ErrNoPath too.
+	ErrImpossible = errors.New("no direct TCP connection is possible")
 )
 
 const (
 	defaultTTL    = 4
-	defaultRounds = 4
+	defaultRounds = 6
 	roundTime     = 1800 * time.Millisecond
+	maxSockets    = 4096
 )
 
 // withDefaults checks the configuration and returns a filled-in copy.
@@ -140,6 +152,8 @@ func (c *Config) withDefaults() (*Config, error) {
 		return nil, errors.New("tcppunch: both a Signaler and Peer addresses")
 	case d.TTL < 0 || d.TTL > 32:
 		return nil, fmt.Errorf("tcppunch: opener TTL %d is not 0 to 32", d.TTL)
+	case d.Sockets < 0 || d.Sockets > maxSockets:
+		return nil, fmt.Errorf("tcppunch: %d sockets are not 0 to %d", d.Sockets, maxSockets)
 	case d.Rounds < 0 || d.Rounds > maxRound+1 || d.RoundTime < 0:
 		return nil, fmt.Errorf("tcppunch: %d rounds of %v are not 0 to %d of 0 or more", d.Rounds, d.RoundTime, maxRound+1)
 	}
@@ -151,8 +165,8 @@ func (c *Config) withDefaults() (*Config, error) {
 		}
 		d.Peer = append(d.Peer, a)
 	}
-	if d.TTL == 0 {
-		d.TTL = defaultTTL
+	if d.Sockets == 0 {
+		d.Sockets = defaultSockets
 	}
 	if d.Rounds == 0 {
 		d.Rounds = defaultRounds
@@ -164,6 +178,16 @@ func (c *Config) withDefaults() (*Config, error) {
 		d.Trace = &Trace{}
 	}
 	return &d, nil
+}
+
+// know asks the caller what it knows of this side's routers.
+func (c *Config) know(ctx context.Context, round int) NAT {
+	if c.NAT == nil {
+		return NAT{}
+	}
+	n := c.NAT(ctx, round)
+	n.Routers = min(max(n.Routers, 0), maxRouters)
+	return n
 }
 
 // checkPorts checks what Gather needs.

@@ -39,6 +39,9 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	defer cancel(nil)
 	r := newRace(raceCtx, cfg, id)
 	if cfg.Signaler == nil {
+		if cfg.TTL == 0 {
+			cfg.TTL = openerTTL(cfg.know(raceCtx, 0), 0)
+		}
 		r.serverless(raceCtx, local)
 	} else {
 		rm := &room{race: r, local: local, cancel: cancel}

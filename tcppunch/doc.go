@@ -38,6 +38,22 @@
 // Roles are reversed on a second pair of ports, so that it is enough that one
 // of the two NATs accepts an inbound SYN to a session that it knows.
 //
+// # When the port is not known
+//
+// In a room each side tells the other what STUN servers have shown: whether its
+// NAT keeps one external port for all destinations (endpoint-independent mapping,
+// RFC 4787), and else how it chooses the next one. A sequence is carried on, with
+// a margin for what other users take. Ports chosen by chance are found by chance:
+// of 65,536 ports the one side opens 256, and the other dials up to 1024.
+//
+//	random NAT                      endpoint-independent NAT
+//	  |--SYN, ttl 4-> x1 |                   |
+//	  |--SYN, ttl 4-> x2 |                   |
+//	  |      …           |<--SYN to 40123----|
+//	  |--SYN, ttl 4-> xn |<--SYN to 11975----|   (1-(1-256/64512)^1024 = 98 %)
+//
+// What cannot work is not tried, and ErrImpossible says why.
+//
 // # Who is there
 //
 // Every connection is TLS 1.3 with an ephemeral certificate on both sides. With

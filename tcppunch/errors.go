@@ -63,7 +63,7 @@ func (l *attemptLog) add(a Attempt, err error) {
 		*l = attemptLog{}
 	}
 	key := fmt.Sprint(a.Remote, a.Technique, err)
-	if a.Technique == Accepted { // the port, in the error too, is another one each time
+	if a.Technique == Accepted || a.Kind == KindPredicted { // the port, in the error too, is another one each time
 		key = strings.ReplaceAll(key, a.Remote.String(), a.Remote.Addr().String())
 	}
 	if e := (*l)[key]; e != nil {
@@ -100,6 +100,8 @@ func dialError(log attemptLog, cause error) *DialError {
 		e.Reason = cause.Error()
 	case errors.Is(cause, ErrNoNetwork):
 		e.Reason = ErrNoNetwork.Error()
+	case errors.Is(cause, ErrImpossible):
+		e.Reason = cause.Error()
 	case len(sum) == 1 && len(sum[unroutable]) > 0:
 		e.errs = append(e.errs, ErrNoNetwork)
 		fallthrough
@@ -144,7 +146,7 @@ func summarise(es []*AttemptError) summary {
 	s := summary{}
 	for _, e := range es {
 		c, addr := classOf(e), e.Remote.String()
-		if e.Technique == Accepted {
+		if e.Technique == Accepted || e.Kind == KindPredicted {
 			addr = e.Remote.Addr().String() // its port says nothing
 		} else if e.Lane > 0 && c < broken {
 			continue // the spare ports fare as the first does

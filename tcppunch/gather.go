@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,19 +18,24 @@ import (
 const (
 	// stunTime bounds the search for a public address.
 	stunTime = 4 * time.Second
+	// minSecond is how long the second server at least has.
+	minSecond = 100 * time.Millisecond
 	// maxHosts bounds this machine's addresses in an offer.
 	maxHosts = 8
 	// maxServers bounds how many STUN servers a lane asks.
 	maxServers = 3
 	// roomLanes is how many fresh local ports a round in a room has.
 	roomLanes = 3
+	// feelers is how many more there are where public ports come in a sequence.
+	feelers = 4
 )
 
 // A Local is this side, ready to punch: its local ports, listening, and what
 // STUN says of their public addresses. Close it, or give it to Dial, which will.
 type Local struct {
-	lanes []*lane
-	hosts []netip.Addr
+	lanes   []*lane
+	feelers []*lane // which only show how the NAT chooses ports
+	hosts   []netip.Addr
 }
 
 // A lane is one local port with its mapping.
@@ -38,6 +44,8 @@ type lane struct {
 
 	mu     sync.Mutex
 	mapped []netip.AddrPort
+	seen   []observation
+	other  netip.Addr // a second address of a server's, which is being asked
 	held   []net.Conn // the STUN connections; open, they hold the mapping
 	errs   []error
 }
@@ -88,11 +96,16 @@ func gather(ctx context.Context, ports []uint16, servers []string) (*Local, erro
 		}
 		l.lanes = append(l.lanes, &lane{port: port})
 	}
-	var wg sync.WaitGroup
-	for _, ln := range l.lanes {
-		wg.Go(func() { ln.askSTUN(ctx, servers) })
+	askAll(ctx, l.lanes, servers)
+	if l.inSequence() {
+		// A few ports more tell the step, and how many others take.
+		for range feelers {
+			if port, err := sock.Open(ctx, 0); err == nil {
+				l.feelers = append(l.feelers, &lane{port: port})
+			}
+		}
+		askAll(ctx, l.feelers, servers)
 	}
-	wg.Wait()
 	if err := ctx.Err(); err != nil {
 		l.Close()
 		return nil, err
@@ -100,35 +113,79 @@ func gather(ctx context.Context, ports []uint16, servers []string) (*Local, erro
 	return l, nil
 }
 
-// askSTUN asks some servers at once and stops when one has answered.
+func askAll(ctx context.Context, lanes []*lane, servers []string) {
+	var wg sync.WaitGroup
+	for _, ln := range lanes {
+		wg.Go(func() { ln.askSTUN(ctx, servers) })
+	}
+	wg.Wait()
+}
+
+// askSTUN asks some servers at once. It stops when one has answered, unless the
+// mapping is such that a second answer tells more: then that one gets twice as
+// much time again.
 func (l *lane) askSTUN(ctx context.Context, servers []string) {
 	ctx, cancel := context.WithTimeout(ctx, stunTime)
 	defer cancel()
+	start := time.Now()
 	var wg sync.WaitGroup
 	for i, server := range servers {
 		if i == maxServers {
 			break
 		}
 		wg.Go(func() {
-			conn, mapped, err := queryFrom(ctx, l.port, server)
-			l.mu.Lock()
-			defer l.mu.Unlock()
+			res, err := l.ask(ctx, server)
 			if err != nil {
+				l.mu.Lock()
 				l.errs = append(l.errs, fmt.Errorf("STUN server %s: %w", server, err))
+				l.mu.Unlock()
 				return
 			}
-			l.held = append(l.held, conn)
-			l.mapped = append(l.mapped, mapped)
-			cancel()
+			if res.Mapped.Port() == l.port.Number() {
+				cancel() // port preserving: what others see is the same
+				return
+			}
+			time.AfterFunc(max(2*time.Since(start), minSecond), cancel)
+			if o := res.Other; o.IsValid() && dialable(o) && o.Addr() != res.Origin.Addr() && l.first(o.Addr()) {
+				l.ask(ctx, o.String()) //nolint:errcheck // one more opinion
+			}
 		})
 	}
 	wg.Wait()
 }
 
-func queryFrom(ctx context.Context, port *sock.Port, server string) (net.Conn, netip.AddrPort, error) {
-	conn, err := port.Dial(ctx, "tcp", server)
+// first tells, once, that no other goroutine asks the server at this address.
+func (l *lane) first(server netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.other.IsValid() {
+		return false
+	}
+	l.other = server
+	return true
+}
+
+// ask queries one server and keeps the connection, which holds the mapping.
+func (l *lane) ask(ctx context.Context, server string) (stun.Result, error) {
+	conn, res, err := queryFrom(ctx, l.port, server)
 	if err != nil {
-		return nil, netip.AddrPort{}, err
+		return res, err
+	}
+	res.Mapped = unmap(res.Mapped)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = append(l.held, conn)
+	l.seen = append(l.seen, observation{server: remoteAddr(conn), mapped: res.Mapped})
+	if !slices.Contains(l.mapped, res.Mapped) {
+		l.mapped = append(l.mapped, res.Mapped)
+	}
+	return res, nil
+}
+
+func queryFrom(ctx context.Context, port *sock.Port, server string) (net.Conn, stun.Result, error) {
+	conn, err := port.Dial(ctx, stunNetwork(server), server)
+	if err != nil {
+		return nil, stun.Result{}, err
 	}
 	// Without a TIME_WAIT the next run can ask the same server from the same
 	// port at once, even when this one is killed.
@@ -138,9 +195,22 @@ func queryFrom(ctx context.Context, port *sock.Port, server string) (net.Conn, n
 	res, err := stun.Query(ctx, conn)
 	if err != nil {
 		conn.Close()
-		return nil, netip.AddrPort{}, err
+		return nil, stun.Result{}, err
 	}
-	return conn, unmap(res.Mapped), nil
+	return conn, res, nil
+}
+
+// stunNetwork prefers IPv4, where there are mappings to be told: an IPv6 address
+// is this host's own.
+func stunNetwork(server string) string {
+	host, _, err := net.SplitHostPort(server)
+	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is6() {
+		return "tcp"
+	}
+	if slices.ContainsFunc(hostAddrs(), netip.Addr.Is4) {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // hostAddrs lists this machine's own addresses that another host may reach.
@@ -168,6 +238,34 @@ func hostAddrs() []netip.Addr {
 	return hosts
 }
 
+// report says of this side what the other needs to know, in a room.
+func (l *Local) report(known NAT) report {
+	r := report{Hosts: l.hosts}
+	for _, ln := range l.lanes {
+		r.Lanes = append(r.Lanes, laneReport{Port: ln.port.Number(), Mapped: ln.mapped[:min(len(ln.mapped), maxMapped)]})
+	}
+	r.NAT, r.Sequence = natOf(l.observed())
+	r.NAT = r.NAT.with(known)
+	return r
+}
+
+// observed lists the local ports and what STUN servers said of each.
+func (l *Local) observed() (ports []uint16, seen []observation) {
+	for i, ln := range slices.Concat(l.lanes, l.feelers) {
+		ports = append(ports, ln.port.Number())
+		for _, o := range ln.seen {
+			o.lane = i
+			seen = append(seen, o)
+		}
+	}
+	return ports, seen
+}
+
+func (l *Local) inSequence() bool {
+	n, _ := natOf(l.observed())
+	return n.Ports == Sequential
+}
+
 // Public returns the first port's public addresses, as STUN servers saw them.
 func (l *Local) Public() []netip.AddrPort { return l.lanes[0].mapped }
 
@@ -191,7 +289,7 @@ func (l *Local) STUNError() error {
 
 // Close gives the ports back and lets the mappings go.
 func (l *Local) Close() error {
-	for _, ln := range l.lanes {
+	for _, ln := range slices.Concat(l.lanes, l.feelers) {
 		ln.close()
 	}
 	return nil

@@ -79,6 +79,12 @@ func (m *message) checkReport() error {
 	if r == nil || len(r.Lanes) == 0 || len(r.Lanes) > maxLanes || len(r.Hosts) > maxHosts {
 		return fmt.Errorf("%w: too few or too many addresses", errMessage)
 	}
+	if err := r.NAT.check(); err != nil {
+		return fmt.Errorf("%w: %w", errMessage, err)
+	}
+	if err := r.Sequence.check(); err != nil {
+		return fmt.Errorf("%w: %w", errMessage, err)
+	}
 	for i, h := range r.Hosts {
 		r.Hosts[i] = h.Unmap().WithZone("")
 		if !r.Hosts[i].IsGlobalUnicast() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -85,9 +86,22 @@ func FuzzDecodeMessage(f *testing.F) {
 			return
 		}
 		mine := behind("203.0.113.10", "192.168.1.2 2001:db8::9")
-		for _, s := range plan(SideB, 4, mine, *m.Report) {
-			if !dialable(s.remote) || s.remote.Addr().IsLoopback() {
-				t.Errorf("would dial %v", s.remote)
+		for round := range 3 {
+			p := plan(situation{side: SideB, round: round, ttl: 4, sockets: 256, mine: mine, theirs: *m.Report})
+			var all []netip.AddrPort
+			for _, s := range p.steps {
+				all = append(all, s.remote)
+			}
+			for _, b := range p.bursts {
+				all = slices.AppendSeq(all, b.targets())
+			}
+			if len(all) > 8*maxHosts+2*maxGuesses*roomLanes+256*dialsPerSocket {
+				t.Errorf("would dial %d addresses", len(all))
+			}
+			for _, a := range all {
+				if !dialable(a) || a.Addr().IsLoopback() {
+					t.Errorf("would dial %v", a)
+				}
 			}
 		}
 	})

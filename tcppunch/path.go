@@ -13,7 +13,10 @@ type Kind string
 const (
 	KindPrivate Kind = "private" // a private address: the same network, or one routed to
 	KindIPv6    Kind = "ipv6"    // a global IPv6 address
-	KindPublic  Kind = "public"  // the peer's public IPv4 address
+	KindPublic  Kind = "public"  // the peer's public IPv4 address, with a port that STUN has told
+	// KindPredicted is that address with a port that was foreseen, or found by
+	// trying many.
+	KindPredicted Kind = "predicted"
 )
 
 // rank orders kinds; less is better.
@@ -23,8 +26,10 @@ func (k Kind) rank() int {
 		return 0
 	case KindIPv6:
 		return 1
+	case KindPublic:
+		return 2
 	}
-	return 2
+	return 3
 }
 
 // sharedSpace is RFC 6598's: behind a carrier's NAT.
@@ -66,7 +71,7 @@ type Attempt struct {
 	Kind      Kind
 	Technique Technique
 	TTL       int // of an opener's SYN; 0 is the system's own
-	Lane      int // which local port
+	Lane      int // which local port, or for which of them a fresh one stands
 	Round     int // in a room the round, else the slot since the start
 	Start     time.Time
 	Connected time.Time // zero until TCP is connected

@@ -1,6 +1,7 @@
 package tcppunch
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -36,6 +37,9 @@ func serverlessTuples(peer []netip.AddrPort) []target {
 type report struct {
 	Hosts []netip.Addr `json:"hosts"`
 	Lanes []laneReport `json:"lanes"`
+	NAT   NAT          `json:"nat,omitzero"`
+	// Sequence is where its external ports are, if they come in one.
+	Sequence sequence `json:"sequence,omitzero"`
 }
 
 // A laneReport is one local port.
@@ -64,60 +68,211 @@ type step struct {
 	ttl       int
 }
 
-// plan decides what one side does in a round. SideA has made the offer. On
-// lane 0 the answerer opens, on lane 1 the offerer, on lane 2 both dial at one
-// moment; private addresses are just dialled, on lane 0. Steps of one moment
-// are in order: who opens does so before anything can come back.
-func plan(side Side, ttl int, mine, theirs report) []step {
-	var steps []step
-	add := func(lane int, when moment, technique Technique) {
-		if lane >= len(mine.Lanes) || lane >= len(theirs.Lanes) {
-			return
-		}
-		for _, a := range candidates(mine, theirs, lane) {
-			s := step{lane: lane, remote: a, kind: kindOf(a.Addr()), when: when, technique: technique}
-			if private := s.kind == KindPrivate; private != (technique == Plain) {
-				continue
-			}
-			if technique == Opener {
-				s.ttl = ttl
-			}
-			steps = append(steps, s)
-		}
-	}
-	if side == SideA {
-		add(1, onAnswer, Opener)
-		add(0, onAnswer, Plain)
-		add(0, onAnswer, Connector)
-	} else {
-		add(0, onOffer, Opener)
-		add(0, onOffer, Plain)
-		add(1, onGo, Connector)
-	}
-	add(2, onSync, Simultaneous)
-	return steps
+// A burst is many attempts of a round's plan, because a port is not known.
+type burst struct {
+	when      moment
+	technique Technique
+	ttl       int
+	lane      int  // the local port, or
+	fresh     bool // each dial has a local port of its own
+	remotes   []netip.AddrPort
+	random    netip.Addr // instead of remotes: ports of this address by chance,
+	dials     int        // that many
+	sockets   int        // at once
 }
 
-// candidates lists the addresses of one of the peer's lanes that this side can
-// dial: those with a family that it has itself.
-func candidates(mine, theirs report, lane int) []netip.AddrPort {
-	l := theirs.Lanes[lane]
-	all := slices.Clone(l.Mapped)
-	for _, h := range theirs.Hosts {
-		all = append(all, netip.AddrPortFrom(h, l.Port))
+// A roundPlan is what one side does in a round.
+type roundPlan struct {
+	steps  []step
+	bursts []burst
+	// hopeless says why neither could lead to a public IPv4 address.
+	hopeless string
+}
+
+// empty tells whether there is nothing to do, searches whether a port has to be
+// found by chance.
+func (p roundPlan) empty() bool    { return len(p.steps)+len(p.bursts) == 0 }
+func (p roundPlan) searches() bool { return len(p.bursts) > 0 }
+
+// over tells why no further round could do more than this one, nil if it could.
+func (p roundPlan) over() error {
+	far := func(s step) bool { return s.kind != KindPrivate }
+	if p.hopeless == "" || slices.ContainsFunc(p.steps, far) {
+		return nil
 	}
-	var v4, v6 bool
-	for _, h := range mine.Hosts {
-		v4 = v4 || h.Is4()
-		v6 = v6 || h.Is6()
+	return fmt.Errorf("%w: %s", ErrImpossible, p.hopeless)
+}
+
+// A situation is what a round's plan depends on.
+type situation struct {
+	side         Side // SideA has made the offer
+	round        int
+	ttl          int // of openers
+	sockets      int // at once
+	mine, theirs report
+}
+
+// plan decides what one side does in a round. On lane 0 the answerer opens, on
+// lane 1 the offerer, on lane 2 both dial at one moment; private addresses are
+// just dialled, on lane 0. Steps of one moment are in order: who opens does so
+// before anything can come back.
+func plan(s situation) roundPlan {
+	p := roundPlan{hopeless: hopeless(s.mine, s.theirs, s.round)}
+	opens, connects, opening, connecting := 0, 1, onOffer, onGo
+	if s.side == SideA {
+		opens, connects, opening, connecting = 1, 0, onAnswer, onAnswer
 	}
-	var out []netip.AddrPort
-	for _, a := range all {
-		if ok := a.Addr().Is4() && v4 || a.Addr().Is6() && v6; ok && !slices.Contains(out, a) {
-			out = append(out, a)
+	p.direct(s, opens, opening, Opener)
+	p.mapped(s, opens, opening, Opener)
+	near := samePublicAddress(s.mine, s.theirs)
+	if near || !s.predicts() {
+		p.direct(s, 0, opening, Plain)
+	}
+	p.direct(s, connects, connecting, Connector)
+	p.mapped(s, connects, connecting, Connector)
+	p.direct(s, 2, onSync, Simultaneous)
+	p.mapped(s, 2, onSync, Simultaneous)
+	if !near && s.predicts() { // a NAT may spend a port on it, so after all that depends on them
+		p.direct(s, 0, onSync, Plain)
+	}
+	return p
+}
+
+// direct adds the peer's own addresses: private ones with Plain, all others
+// with another technique.
+func (p *roundPlan) direct(s situation, lane int, when moment, t Technique) {
+	if lane >= len(s.mine.Lanes) || lane >= len(s.theirs.Lanes) {
+		return
+	}
+	l := s.theirs.Lanes[lane]
+	for _, h := range s.theirs.Hosts {
+		a := netip.AddrPortFrom(h, l.Port)
+		kind := kindOf(h)
+		if s.mine.reaches(h) && (kind == KindPrivate) == (t == Plain) && !slices.Contains(l.Mapped, a) {
+			p.add(s, step{lane: lane, remote: a, kind: kind, when: when, technique: t})
 		}
 	}
-	return out
+	for _, a := range l.Mapped {
+		if a.Addr().Is6() && s.mine.reaches(a.Addr()) && t != Plain {
+			p.add(s, step{lane: lane, remote: a, kind: kindOf(a.Addr()), when: when, technique: t})
+		}
+	}
+}
+
+// mapped adds what a lane does over IPv4 through the NATs.
+func (p *roundPlan) mapped(s situation, lane int, when moment, t Technique) {
+	if lane >= len(s.mine.Lanes) || lane >= len(s.theirs.Lanes) || p.hopeless != "" || s.theirs.class(s.round) == unmapped ||
+		!s.mine.reaches(s.theirs.publicV4()) {
+		return
+	}
+	mine, theirs := s.mine.class(s.round), s.theirs.class(s.round)
+	switch {
+	case mine == fixed && theirs == fixed && lane == 2:
+	case lane == 2 || !s.useful(lane):
+		return
+	case mine == random || theirs == random:
+		p.birthday(s, lane, when, t)
+		return
+	case mine == perDial && theirs == perDial:
+		remotes := openerBlocks(s.theirs, s.sockets)
+		if t == Connector {
+			remotes = connectorBlocks(s.theirs, s.sockets)
+		}
+		p.bursts = append(p.bursts, s.burst(burst{when: when, technique: t, lane: lane, fresh: t == Opener, remotes: remotes}))
+		return
+	}
+	seen := map[netip.AddrPort]bool{}
+	for _, g := range s.theirs.guesses(lane, s.round) {
+		if seen[g.addr] {
+			continue
+		}
+		seen[g.addr] = true
+		kind := kindOf(g.addr.Addr())
+		if g.predicted {
+			kind = KindPredicted
+		}
+		p.add(s, step{lane: lane, remote: g.addr, kind: kind, when: when, technique: t})
+	}
+}
+
+func (p *roundPlan) add(s situation, st step) {
+	if st.technique == Opener {
+		st.ttl = s.ttl
+	}
+	p.steps = append(p.steps, st)
+}
+
+// birthday adds a search for a random port. Whoever has one opens many, or
+// dials from many; the other's port is known, or one of a few.
+func (p *roundPlan) birthday(s situation, lane int, when moment, t Technique) {
+	b := s.burst(burst{when: when, technique: t, lane: lane})
+	if t == Connector {
+		b.dials *= dialsPerSocket
+	}
+	if s.mine.class(s.round) != random {
+		b.random = s.theirs.publicV4()
+		p.bursts = append(p.bursts, b)
+		return
+	}
+	b.fresh = true
+	few := s.theirs.few(lane, s.round)
+	for i := range b.dials {
+		b.remotes = append(b.remotes, few[i%len(few)].addr)
+	}
+	p.bursts = append(p.bursts, b)
+}
+
+func (s situation) burst(b burst) burst {
+	b.sockets, b.dials = s.sockets, s.sockets
+	if b.remotes != nil {
+		b.dials = len(b.remotes)
+	}
+	if b.technique == Opener {
+		b.ttl = s.ttl
+	}
+	return b
+}
+
+// predicts tells whether either side's ports come in a sequence.
+func (s situation) predicts() bool {
+	for _, r := range []report{s.mine, s.theirs} {
+		if c := r.class(s.round); c == perLane || c == perDial {
+			return true
+		}
+	}
+	return false
+}
+
+// useful tells whether a lane can connect through the NATs: not when its
+// opener's router turns away every inbound SYN. Where each dial spends a port
+// that the other side counts on, or hundreds of sockets are needed, only one
+// lane has its turn in a round.
+func (s situation) useful(lane int) bool {
+	offerer, answerer := s.mine, s.theirs
+	if s.side == SideB {
+		offerer, answerer = answerer, offerer
+	}
+	refused := [...]bool{answerer.NAT.refuses(), offerer.NAT.refuses()} // by lane
+	a, b := offerer.class(s.round), answerer.class(s.round)
+	if max(a, b) < perDial || max(a, b) == perDial && min(a, b) == fixed {
+		return !refused[lane]
+	}
+	turn := 0
+	if a == random {
+		turn = 1 // its open ports, the other's dials
+	}
+	if s.round%2 == 1 {
+		turn = 1 - turn
+	}
+	if refused[turn] {
+		turn = 1 - turn
+	}
+	return lane == turn
+}
+
+// reaches tells whether this side has the address's family itself.
+func (r report) reaches(a netip.Addr) bool {
+	return slices.ContainsFunc(r.Hosts, func(h netip.Addr) bool { return h.Is4() == a.Is4() })
 }
 
 // samePublicAddress tells whether the two sides are behind one NAT, or two

@@ -84,7 +84,7 @@ func TestPlan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			names := map[moment]string{onOffer: "offer", onAnswer: "answer", onGo: "go", onSync: "sync"}
 			var got []string
-			for _, s := range plan(tt.side, 4, tt.mine, tt.theirs) {
+			for _, s := range plan(situation{side: tt.side, ttl: 4, sockets: 256, mine: tt.mine, theirs: tt.theirs}).steps {
 				got = append(got, fmt.Sprintf("%s: %s lane %d %v ttl %d", names[s.when], s.technique, s.lane, s.remote, s.ttl))
 			}
 			if !slices.Equal(got, tt.want) {
@@ -97,7 +97,8 @@ func TestPlan(t *testing.T) {
 // On each lane at most one side opens, and it does so before the other dials.
 func TestPlanRolesFit(t *testing.T) {
 	a, b := behind("203.0.113.10", "10.0.0.2"), behind("203.0.113.20", "10.0.1.2")
-	pa, pb := plan(SideA, 4, a, b), plan(SideB, 4, b, a)
+	pa := plan(situation{side: SideA, ttl: 4, mine: a, theirs: b}).steps
+	pb := plan(situation{side: SideB, ttl: 4, mine: b, theirs: a}).steps
 	for lane := range roomLanes {
 		find := func(steps []step) (s step) {
 			for _, x := range steps {

@@ -2,6 +2,7 @@ package tcppunch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -14,8 +15,23 @@ type room struct {
 
 	known  chan struct{} // closed when the peer's offer or answer is known
 	peer   report
-	locals []*Local // of the rounds since
+	locals []*Local           // of the rounds since
+	end    context.CancelFunc // ends what the last round had only for itself
 }
+
+// A round is what one side does in it.
+type round struct {
+	n     int
+	ctx   context.Context // of what ends with it
+	local *Local
+	ttl   int
+	mine  report
+	plan  roundPlan
+}
+
+// searchTime is how much longer a round is in which a port has to be found by
+// chance.
+const searchTime = 1500 * time.Millisecond
 
 // meet exchanges addresses with the peer, starts the first round and leaves the
 // others to a goroutine that ends with ctx.
@@ -33,7 +49,11 @@ func (rm *room) meet(ctx context.Context) error {
 			err = errRounds
 		}
 		// What is under way may still arrive.
-		if sleep(ctx, 2*rm.race.cfg.RoundTime) == nil {
+		wait := 2 * rm.race.cfg.RoundTime
+		if errors.Is(err, ErrImpossible) {
+			wait = rm.race.cfg.RoundTime / 2
+		}
+		if sleep(ctx, wait) == nil {
 			rm.cancel(err)
 		}
 	})
@@ -46,6 +66,9 @@ func (rm *room) meet(ctx context.Context) error {
 }
 
 func (rm *room) close() {
+	if rm.end != nil {
+		rm.end()
+	}
 	for _, l := range rm.locals {
 		l.Close()
 	}
@@ -55,11 +78,11 @@ func (rm *room) close() {
 func (rm *room) offerer(ctx context.Context) error {
 	rounds := rm.race.cfg.Rounds
 	for n := range rounds {
-		local, mine, err := rm.prepare(ctx, n)
+		rd, err := rm.prepare(ctx, n)
 		if err != nil {
 			return err
 		}
-		offer := message{Type: typeOffer, Round: n, Last: n == rounds-1, Fingerprint: rm.race.id.fp[:], Report: &mine}
+		offer := message{Type: typeOffer, Round: n, Last: n == rounds-1, Fingerprint: rm.race.id.fp[:], Report: &rd.mine}
 		if err := rm.send(ctx, offer); err != nil {
 			return err
 		}
@@ -71,27 +94,42 @@ func (rm *room) offerer(ctx context.Context) error {
 		if err := rm.learn(answer); err != nil {
 			return err
 		}
-		steps := rm.begin(ctx, n, local, mine)
-		rm.take(ctx, n, local, steps, onAnswer)
-		rtt, err := rm.measure(ctx, n)
-		if err != nil {
+		rm.begin(ctx, rd)
+		if err := rd.plan.over(); err != nil && rd.plan.empty() {
 			return err
 		}
-		if err := sleep(ctx, time.Until(start.Add(rm.race.cfg.RoundTime/2))); err != nil {
+		if err := rm.offererRound(ctx, rd, start); err != nil {
 			return err
 		}
-		if err := rm.send(ctx, message{Type: typeSync, Round: n}); err != nil {
-			return err
-		}
-		if err := sleep(ctx, rtt/2); err != nil { // the other side hears of it now
-			return err
-		}
-		rm.take(ctx, n, local, steps, onSync)
-		if err := sleep(ctx, time.Until(start.Add(rm.race.cfg.RoundTime))); err != nil {
+		if err := rd.plan.over(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// offererRound is what comes after the answer.
+func (rm *room) offererRound(ctx context.Context, rd *round, start time.Time) error {
+	length := rm.race.cfg.RoundTime
+	if rd.plan.searches() {
+		length += searchTime
+	}
+	rm.take(ctx, rd, onAnswer)
+	rtt, err := rm.measure(ctx, rd.n)
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, time.Until(start.Add(rm.race.cfg.RoundTime/2))); err != nil {
+		return err
+	}
+	if err := rm.send(ctx, message{Type: typeSync, Round: rd.n}); err != nil {
+		return err
+	}
+	if err := sleep(ctx, rtt/2); err != nil { // the other side hears of it now
+		return err
+	}
+	rm.take(ctx, rd, onSync)
+	return sleep(ctx, time.Until(start.Add(length)))
 }
 
 // measure tells the other side to go, and how long the answer takes.
@@ -108,27 +146,37 @@ func (rm *room) measure(ctx context.Context, round int) (time.Duration, error) {
 // other side makes this one do is bounded by the rounds.
 func (rm *room) answerer(ctx context.Context) error {
 	for n := 0; n <= maxRound; n++ {
+		var known NAT
+		if n > 0 { // there is time until the next offer
+			known = rm.race.cfg.know(ctx, n)
+		}
 		offer, err := rm.await(ctx, typeOffer, n)
 		if err != nil {
 			return err
 		}
-		local, steps, err := rm.answer(ctx, offer)
+		if n == 0 {
+			known = rm.race.cfg.know(ctx, n)
+		}
+		rd, err := rm.answer(ctx, offer, known)
 		if err != nil {
+			return err
+		}
+		if err := rd.plan.over(); err != nil && rd.plan.empty() {
 			return err
 		}
 		if _, err := rm.await(ctx, typeGo, n); err != nil {
 			return err
 		}
-		rm.take(ctx, n, local, steps, onGo)
+		rm.take(ctx, rd, onGo)
 		if err := rm.send(ctx, message{Type: typePong, Round: n}); err != nil {
 			return err
 		}
 		if _, err := rm.await(ctx, typeSync, n); err != nil {
 			return err
 		}
-		rm.take(ctx, n, local, steps, onSync)
-		if offer.Last {
-			return nil
+		rm.take(ctx, rd, onSync)
+		if err := rd.plan.over(); err != nil || offer.Last {
+			return err
 		}
 	}
 	return fmt.Errorf("%w: more than %d rounds", errMessage, maxRound)
@@ -136,36 +184,43 @@ func (rm *room) answerer(ctx context.Context) error {
 
 // answer opens towards the offerer first and answers then: when the offerer
 // knows where to dial, the hole is there.
-func (rm *room) answer(ctx context.Context, offer message) (*Local, []step, error) {
-	local, mine, err := rm.prepare(ctx, offer.Round)
+func (rm *room) answer(ctx context.Context, offer message, known NAT) (*round, error) {
+	rd, err := rm.gather(ctx, offer.Round, known)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := rm.learn(offer); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	steps := rm.begin(ctx, offer.Round, local, mine)
-	rm.take(ctx, offer.Round, local, steps, onOffer)
-	answer := message{Type: typeAnswer, Round: offer.Round, Fingerprint: rm.race.id.fp[:], Report: &mine}
-	return local, steps, rm.send(ctx, answer)
+	rm.begin(ctx, rd)
+	rm.take(ctx, rd, onOffer)
+	answer := message{Type: typeAnswer, Round: offer.Round, Fingerprint: rm.race.id.fp[:], Report: &rd.mine}
+	return rd, rm.send(ctx, answer)
 }
 
-// prepare gathers the round's ports.
-func (rm *room) prepare(ctx context.Context, round int) (*Local, report, error) {
-	local := rm.local
-	if round > 0 {
+// prepare asks what is known, and gathers.
+func (rm *room) prepare(ctx context.Context, n int) (*round, error) {
+	return rm.gather(ctx, n, rm.race.cfg.know(ctx, n))
+}
+
+// gather takes the round's ports.
+func (rm *room) gather(ctx context.Context, n int, known NAT) (*round, error) {
+	cfg, local := rm.race.cfg, rm.local
+	if n > 0 {
 		var err error
-		if local, err = gather(ctx, make([]uint16, roomLanes), rm.race.cfg.STUN); err != nil {
-			return nil, report{}, err
+		if local, err = gather(ctx, make([]uint16, roomLanes), cfg.STUN); err != nil {
+			return nil, err
 		}
 		rm.locals = append(rm.locals, local)
 	}
-	mine := report{Hosts: local.hosts}
-	for _, l := range local.lanes {
-		mapped := l.mapped[:min(len(l.mapped), maxMapped)]
-		mine.Lanes = append(mine.Lanes, laneReport{Port: l.port.Number(), Mapped: mapped})
+	rd := &round{n: n, local: local, ttl: openerTTL(known, n), mine: local.report(known)}
+	if cfg.TTL > 0 {
+		rd.ttl = cfg.TTL
+		if n > 0 {
+			rd.ttl = otherTTL(cfg.TTL, n-1)
+		}
 	}
-	return local, mine, nil
+	return rd, nil
 }
 
 // learn takes what the peer says of itself. The certificate is that of the
@@ -190,33 +245,44 @@ func (rm *room) learn(m message) error {
 	return nil
 }
 
-// begin plans the round and listens on its lanes.
-func (rm *room) begin(ctx context.Context, round int, local *Local, mine report) []step {
+// begin plans the round and listens on its lanes. What the round before had
+// only for itself, ports that were guessed, ends.
+func (rm *room) begin(ctx context.Context, rd *round) {
 	r := rm.race
-	if round == 0 {
-		r.samePublic = samePublicAddress(mine, rm.peer)
+	if rd.n == 0 {
+		r.samePublic = samePublicAddress(rd.mine, rm.peer)
 		close(rm.known)
+	} else {
+		rm.end()
 	}
+	rd.ctx, rm.end = context.WithCancel(ctx)
 	now := time.Now()
-	for i, l := range local.lanes {
-		r.listen(ctx, l.port, i, forGood(Accepted, 0, round, now), nil)
+	for i, l := range rd.local.lanes {
+		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), nil)
 	}
-	ttl := r.cfg.TTL
-	if round > 0 {
-		ttl = otherTTL(ttl, round-1)
-	}
-	return plan(r.cfg.Side, ttl, mine, rm.peer)
+	rd.plan = plan(situation{
+		side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer,
+	})
 }
 
 // take starts the steps that are due, each when the ones before are on their way.
-func (rm *room) take(ctx context.Context, round int, local *Local, steps []step, when moment) {
+func (rm *room) take(ctx context.Context, rd *round, when moment) {
 	now := time.Now()
-	for _, s := range steps {
+	for _, s := range rd.plan.steps {
 		if s.when != when {
 			continue
 		}
-		t := tuple{port: local.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}
-		<-rm.race.hold(ctx, t, forGood(s.technique, s.ttl, round, now))
+		life := ctx
+		if s.kind == KindPredicted {
+			life = rd.ctx
+		}
+		t := tuple{port: rd.local.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}
+		<-rm.race.hold(life, t, forGood(s.technique, s.ttl, rd.n, now))
+	}
+	for _, b := range rd.plan.bursts {
+		if b.when == when {
+			rm.race.burst(rd.ctx, b, rd.local.lanes[b.lane].port, rd.n)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 type peerSpec struct {
 	Side  Side
 	STUN  []string
+	NAT   NAT
 	Limit time.Duration
 }
 
@@ -103,7 +104,8 @@ func punch(ps peerSpec, sig Signaler) (rep peerReport) {
 	var mu sync.Mutex
 	var known time.Time
 	connected, authenticated := map[string]time.Time{}, map[string]time.Time{}
-	conn, err := Dial(ctx, &Config{Side: ps.Side, STUN: ps.STUN, Signaler: sig, Trace: &Trace{
+	know := func(context.Context, int) NAT { return ps.NAT }
+	conn, err := Dial(ctx, &Config{Side: ps.Side, STUN: ps.STUN, NAT: know, Signaler: sig, Trace: &Trace{
 		PeerKnown: func() { known = time.Now() },
 		AttemptStart: func(Attempt) {
 			mu.Lock()
@@ -189,19 +191,28 @@ func pipe(from io.Reader, to io.WriteCloser) {
 // serveSTUN runs a STUN server on the host stun, and returns its address.
 func serveSTUN(t *testing.T, lab *natlab.Lab) []string {
 	t.Helper()
-	ln, err := lab.Host("stun").Listen("tcp", ":3478")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- (*stun.Server)(nil).Serve(ctx, ln) }()
-	t.Cleanup(func() { cancel(); <-served })
-	return []string{lab.Host("stun").Addr().String() + ":3478"}
+	served := make(chan error)
+	var servers []string
+	for _, port := range []string{":3478", ":3479"} {
+		ln, err := lab.Host("stun").Listen("tcp", port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { served <- (*stun.Server)(nil).Serve(ctx, ln) }()
+		servers = append(servers, lab.Host("stun").Addr().String()+port)
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range servers {
+			<-served
+		}
+	})
+	return servers
 }
 
 // meet runs SideA on the lab's host a and SideB on b.
-func meet(t *testing.T, lab *natlab.Lab, servers []string, limit time.Duration) (a, b peerReport) {
+func meet(t *testing.T, lab *natlab.Lab, servers []string, limit time.Duration, known ...NAT) (a, b peerReport) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -211,7 +222,11 @@ func meet(t *testing.T, lab *natlab.Lab, servers []string, limit time.Duration) 
 	var ins []io.WriteCloser
 	var outs []io.Reader
 	for i, name := range []string{"a", "b"} {
-		spec, _ := json.Marshal(peerSpec{SideA + Side(i), servers, limit})
+		ps := peerSpec{Side: SideA + Side(i), STUN: servers, Limit: limit}
+		if known != nil {
+			ps.NAT = known[i]
+		}
+		spec, _ := json.Marshal(ps)
 		cmd := lab.Host(name).Command(t.Context(), exe)
 		cmd.Env = append(os.Environ(), peerEnv+"="+string(spec))
 		in, err := cmd.StdinPipe()

@@ -1,6 +1,9 @@
 package tcppunch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A role is what a socket shall be for a while.
 type role struct {
@@ -75,14 +78,24 @@ func slotTTL(ttl int, slot int64) int {
 	return guesses[(c/3)%int64(len(guesses))]
 }
 
+// openerTTL is what an opener's first SYN has in a round of a room: enough to
+// open this side's routers, if it is known how many there are, else what was
+// enough for most. Later rounds try others.
+func openerTTL(n NAT, round int) int {
+	ttl := defaultTTL
+	if n.Routers > 0 {
+		ttl = n.Routers + 1
+	}
+	if round == 0 {
+		return ttl
+	}
+	return otherTTL(ttl, round-1)
+}
+
 // otherTTL is the i-th guess, from 0, after the first one has failed.
 func otherTTL(ttl, i int) int {
-	guesses := [...]int{2, 7, 3, 10}
-	g := guesses[i%len(guesses)]
-	if g == ttl {
-		return ttl + 1
-	}
-	return g
+	guesses := slices.DeleteFunc([]int{2, 7, 3, 4, 10}, func(g int) bool { return g == ttl })
+	return guesses[i%len(guesses)]
 }
 
 // forGood is the timetable of a tuple whose role does not change.

@@ -38,6 +38,9 @@ func (p *Port) Connect(raddr netip.AddrPort, low int) (*Pending, error) {
 		unix.Close(fd) //nolint:errcheck // the first error tells
 		return nil, fmt.Errorf("connecting to %v: %w", raddr, err)
 	}
+	if p.num == 0 {
+		p.num = boundPort(fd)
+	}
 	// Only now: epoll reports a hang-up for a socket that has not started.
 	f := os.NewFile(uintptr(fd), "tcp")
 	raw, err := f.SyscallConn()
@@ -67,6 +70,16 @@ func socket(raddr netip.AddrPort) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+func boundPort(fd int) uint16 {
+	switch a, _ := unix.Getsockname(fd); a := a.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(a.Port)
+	case *unix.SockaddrInet6:
+		return uint16(a.Port)
+	}
+	return 0
 }
 
 func connect(fd int, local, raddr netip.AddrPort, low int) error {

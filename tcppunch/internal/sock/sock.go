@@ -46,7 +46,9 @@ const (
 const defaultTTL = 64
 
 // A Port is one local TCP port, listening on IPv4 and, where there is one,
-// IPv6. All its sockets have SO_REUSEADDR and SO_REUSEPORT.
+// IPv6. All its sockets have SO_REUSEADDR and SO_REUSEPORT. The zero Port does
+// not listen: its first Connect takes a free port, which the later ones share
+// where the system tells its number. They must come one after the other.
 type Port struct {
 	num       uint16
 	listeners []*net.TCPListener

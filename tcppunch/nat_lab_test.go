@@ -1,0 +1,60 @@
+package tcppunch
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// natKinds are NATs by how they choose ports.
+var natKinds = []struct {
+	name  string
+	class portClass
+	nat   natlab.NAT
+}{
+	{"EIM", fixed, natlab.NAT{}},
+	{"EIM random", fixed, natlab.NAT{Ports: natlab.Random}},
+	{"ADM sequential", perLane, natlab.NAT{Mapping: natlab.AddressDependent, Ports: natlab.Sequential, Step: 2, Churn: 1}},
+	{"APDM sequential", perDial, natlab.NAT{Mapping: natlab.AddressAndPortDependent, Ports: natlab.Sequential, Step: 3, Churn: 1}},
+	{"APDM random", random, natlab.NAT{Mapping: natlab.AddressAndPortDependent, Ports: natlab.Random}},
+}
+
+// TestRoomNATs: all kinds of ports meet each other, behind NATs that make it as
+// hard as they can, and say early where nothing helps.
+func TestRoomNATs(t *testing.T) {
+	for i, a := range natKinds {
+		for _, b := range natKinds[i:] {
+			for _, refuses := range []string{"nobody", "the offerer's", "the answerer's"} {
+				t.Run(fmt.Sprintf("%s, %s, %s refuses", a.name, b.name, refuses), func(t *testing.T) {
+					t.Parallel()
+					na, nb := a.nat, b.nat
+					known := []NAT{{Routers: 1, Inbound: LetsIn}, {Routers: 1, Inbound: LetsIn}}
+					for side, n := range []*natlab.NAT{&na, &nb} {
+						n.Unsolicited, n.RSTEndsSession = natlab.Reset, true
+						if strings.HasPrefix(refuses, "the "+[]string{"offerer", "answerer"}[side]) {
+							n.RefuseInboundSYN = true
+							known[side].Inbound = SendsRST
+						}
+					}
+					lab := natlab.New(t, homes(na, nb))
+					ra, rb := meet(t, lab, serveSTUN(t, lab), 30*time.Second, known...)
+					if b.class == random && a.class >= perDial {
+						for _, r := range []peerReport{ra, rb} {
+							if !strings.Contains(r.Err, "possible") || !strings.Contains(r.Err, "random port") {
+								t.Errorf("got %q", r.Err)
+							}
+						}
+						return
+					}
+					if ra.Err != "" || rb.Err != "" {
+						t.Fatalf("offerer: %s; answerer: %s", ra.Err, rb.Err)
+					}
+					t.Logf("offerer: %v, %d sockets; answerer: %v, %d sockets", ra.Path, ra.Attempts, rb.Path, rb.Attempts)
+				})
+			}
+		}
+	}
+}
