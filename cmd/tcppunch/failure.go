@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
@@ -53,6 +54,16 @@ var rules = []struct {
 	{pair.ErrNotConfirmed, statusWrongCode, "not-confirmed", "if the words differed, somebody sits between you: use words of your own, behind a slash at the end of the address"},
 	{pair.ErrCommitment, statusWrongCode, "not-confirmed", ""},
 	{errNoTerminal, statusWrongCode, "no-terminal", "put words behind the address on both sides (--peer ADDR/word-word-word), or trust the network with --yes"},
+	{pair.ErrGuessed, statusWrongCode, "wrong-code", "start again with a new code"},
+	{stunt.ErrDropped, statusWrongCode, "wrong-code", "compare the code with the one on the other screen"},
+	{pair.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
+	{stunt.ErrSideTaken, statusFailed, "code-in-use", "use another code; if a run of yours was cut off, try again in a minute"},
+	{stunt.ErrRoomFull, statusFailed, "code-in-use", "use another code"},
+	{stunt.ErrMismatch, statusFailed, "code-in-use", "check the code, and that both sides run commands that belong together"},
+	{stunt.ErrExpired, statusNoPath, "timeout", "start again with a new code"},
+	{stunt.ErrLimited, statusFailed, "server-limit", "wait a while, or use another server"},
+	{stunt.ErrBusy, statusFailed, "server-busy", "wait a while, or use another server"},
+	{stunt.ErrNoServer, statusNoPath, "no-server", "check the server's address, and that this machine has a network"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
 	{fs.ErrNotExist, statusFailed, "not-found", ""},
 	{fs.ErrPermission, statusFailed, "permission", ""},

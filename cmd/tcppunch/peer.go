@@ -51,13 +51,11 @@ type meeting struct {
 	unproven atomic.Int32
 }
 
-// connect finds the peer and returns an authenticated connection.
-func (f *peerFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
+// serverless finds the peer at its address and returns an authenticated connection.
+func (f *peerFlags) serverless(ctx context.Context, common *cli, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
 	m := &meeting{flags: f, common: common, side: side, out: out}
 	asked := f.Peer == "ask"
 	switch {
-	case f.Peer == "":
-		return nil, usage(errPeerMissing)
 	case asked:
 		if t, err := openTerminal(); err != nil {
 			return nil, usage(errors.New("--peer ask needs a terminal to ask on"))
@@ -92,7 +90,7 @@ func (f *peerFlags) connect(ctx context.Context, common *cli, side tcppunch.Side
 			return nil, err
 		}
 	}
-	cfg.Local, cfg.Peer, cfg.Auth, cfg.Trace = local, m.line.Addrs, m.authenticate, m.trace()
+	cfg.Local, cfg.Peer, cfg.Auth, cfg.Trace = local, m.line.Addrs, m.authenticate, verbose(m.out)
 	return m.dial(ctx, cfg)
 }
 
@@ -198,7 +196,7 @@ func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Con
 		}
 		return nil, plainWords(err)
 	}
-	m.out.connected(conn.Path())
+	m.out.connected(conn.Path(), nil)
 	if m.secret.Empty() {
 		if err := m.checkWords(ctx, conn); err != nil {
 			conn.Close()
@@ -275,24 +273,24 @@ func hangUp(conn *tcppunch.Conn, err error) {
 	conn.Close()
 }
 
-// trace turns what the engine does into lines for --verbose.
-func (m *meeting) trace() *tcppunch.Trace {
+// verbose turns what the engine does into lines for --verbose.
+func verbose(out *output) *tcppunch.Trace {
 	return &tcppunch.Trace{
-		AttemptStart: func(a tcppunch.Attempt) { m.out.detail("trying: %v", a) },
+		AttemptStart: func(a tcppunch.Attempt) { out.detail("trying: %v", a) },
 		AttemptDone: func(a tcppunch.Attempt, err error) {
 			if err != nil {
-				m.out.detail("failed: %v: %v", a, err)
+				out.detail("failed: %v: %v", a, err)
 				return
 			}
-			m.out.detail("TCP connected: %v", a)
+			out.detail("TCP connected: %v", a)
 		},
-		Authenticated: func(a tcppunch.Attempt) { m.out.detail("authenticated: %v", a) },
+		Authenticated: func(a tcppunch.Attempt) { out.detail("authenticated: %v", a) },
 		Failed: func(a tcppunch.Attempt, err error) {
 			if errors.Is(err, tcppunch.ErrRejected) {
-				m.out.say("Warning: whoever answers at %v has other words.", a.Remote)
+				out.say("Warning: whoever answers at %v has other words.", a.Remote)
 				return
 			}
-			m.out.detail("not the peer: %v: %v", a, err)
+			out.detail("not the peer: %v: %v", a, err)
 		},
 	}
 }

@@ -226,8 +226,8 @@ func (o *output) endBar() {
 	o.bar = nil
 }
 
-// connected tells the path.
-func (o *output) connected(p tcppunch.Path) {
+// connected tells the path and, where there was a room, how long what took.
+func (o *output) connected(p tcppunch.Path, ph *phases) {
 	setup := time.Since(o.started)
 	o.event("connected", struct {
 		Network   string             `json:"network"`
@@ -239,9 +239,13 @@ func (o *output) connected(p tcppunch.Path) {
 		PunchMS   float64            `json:"punch_ms"`
 		SetupMS   float64            `json:"setup_ms"`
 		RTTMS     float64            `json:"rtt_ms"`
-	}{p.Network, p.Kind, p.Local.String(), p.Remote.String(), p.Technique, p.Round, ms(p.Punch), ms(setup), ms(p.RTT)})
+		Phases    *phases            `json:"phases,omitempty"`
+	}{p.Network, p.Kind, p.Local.String(), p.Remote.String(), p.Technique, p.Round, ms(p.Punch), ms(setup), ms(p.RTT), ph})
 	o.say("Connected by TCP, directly, to %v (%.2f s, round trip %s)", p.Remote, p.Punch.Seconds(), roundTrip(p.RTT))
 	o.detail("path: %v", p)
+	if ph != nil {
+		o.detail("phases: %v", ph)
+	}
 }
 
 // done tells the end of a transfer.

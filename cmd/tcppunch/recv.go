@@ -13,7 +13,8 @@ import (
 
 // recvCmd is `tcppunch recv`.
 type recvCmd struct {
-	peerFlags
+	findFlags
+	Given     string `arg:"" optional:"" name:"code" help:"The code that the sender's screen shows. Other users of this machine can see arguments: without one it is read from TCPPUNCH_CODE or standard input, or asked for."`
 	Out       string `default:"." placeholder:"DIR" type:"path" help:"Folder to receive into."`
 	Overwrite bool   `help:"Replace files that exist."`
 }
@@ -25,7 +26,7 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("folder to receive into: %s is not a folder", c.Out)
 	}
-	conn, err := c.connect(ctx, common, tcppunch.SideB, out)
+	conn, err := c.connect(ctx, common, tcppunch.SideB, c.Given, out)
 	if err != nil {
 		return err
 	}

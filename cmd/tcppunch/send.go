@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
@@ -10,13 +9,20 @@ import (
 
 // sendCmd is `tcppunch send`.
 type sendCmd struct {
-	peerFlags
+	findFlags
 	Paths []string `arg:"" name:"path" help:"Files to send." type:"path"`
 }
 
 // Help shows examples below the flags.
 func (sendCmd) Help() string {
-	return `Both sides tell each other's address; neither needs an open port:
+	return `With a server that both sides can reach (tcppunch serve), the screen shows a
+short code, which the other side types. The files go directly from one side to
+the other:
+
+  tcppunch send --server rendezvous.example.org holiday.mov
+  tcppunch recv --server rendezvous.example.org 4821-otter-lamp
+
+Without one, both sides tell each other's address; neither needs an open port:
 
   tcppunch send --peer 203.0.113.20:7070/otter-lamp-sofa holiday.mov
   tcppunch recv --peer 203.0.113.10:7070/otter-lamp-sofa
@@ -32,7 +38,7 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	if err != nil {
 		return err
 	}
-	conn, err := c.connect(ctx, common, tcppunch.SideA, out)
+	conn, err := c.connect(ctx, common, tcppunch.SideA, "", out)
 	if err != nil {
 		return err
 	}
@@ -46,5 +52,3 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	out.done("Sent", sum)
 	return nil
 }
-
-var errPeerMissing = errors.New("tell the other side's address with --peer (ip:port, or `ask`)")

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // errNoTerminal says that nobody can be asked.
@@ -64,6 +67,57 @@ func (t *terminal) ask(ctx context.Context, question string) (string, error) {
 	case <-ctx.Done():
 		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // where terminals have no deadlines, the process is about to end
 		fmt.Fprintln(t.out)
+		return "", ctx.Err()
+	}
+}
+
+// askCompleting is ask with an editable line, in which Tab completes what stands
+// before the cursor at its end.
+func (t *terminal) askCompleting(ctx context.Context, question string, complete func(line string) string) (string, error) {
+	raw, err := t.in.SyscallConn()
+	if err != nil {
+		return "", fmt.Errorf("reading the terminal: %w", err)
+	}
+	var before *term.State
+	// Not Fd(), which would make the file blocking and its deadlines useless.
+	ctlErr := raw.Control(func(fd uintptr) { before, err = term.MakeRaw(int(fd)) })
+	if err := errors.Join(ctlErr, err); err != nil {
+		return t.ask(ctx, question) // then without completion
+	}
+	defer raw.Control(func(fd uintptr) { term.Restore(int(fd), before) }) //nolint:errcheck // nothing to do about it
+	line := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{t.in, t.out}, question)
+	line.AutoCompleteCallback = func(text string, pos int, key rune) (string, int, bool) {
+		if key != '\t' || pos != len(text) {
+			return "", 0, false
+		}
+		text = complete(text)
+		return text, len(text), true
+	}
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		text, err := line.ReadLine()
+		got <- answer{strings.TrimSpace(text), err}
+	}()
+	select {
+	case a := <-got:
+		if a.err == io.EOF { // Ctrl-C, which is no signal here, or Ctrl-D
+			fmt.Fprint(t.out, "\r\n")
+			return "", interrupted(errors.New("no answer"))
+		}
+		if a.err != nil && a.line == "" {
+			return "", fmt.Errorf("reading the terminal: %w", a.err)
+		}
+		return a.line, nil
+	case <-ctx.Done():
+		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // where terminals have no deadlines, the process is about to end
+		fmt.Fprint(t.out, "\r\n")
 		return "", ctx.Err()
 	}
 }
