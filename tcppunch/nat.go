@@ -53,6 +53,9 @@ type NAT struct {
 	// Inbound is the answer to a SYN from where an outgoing one went, without
 	// which there is no simultaneous open (RFC 5382, REQ-2).
 	Inbound Answer `json:"inbound,omitempty"`
+	// Hairpin is the answer to a SYN from inside to this NAT's own public address
+	// (RFC 4787, section 6), which two hosts behind it depend on.
+	Hairpin Answer `json:"hairpin,omitempty"`
 	// Routers is how many routers stand before the public side: an opener's
 	// SYN needs a TTL of one more to open them all. 0 means not known.
 	Routers int `json:"routers,omitempty"`
@@ -60,6 +63,10 @@ type NAT struct {
 
 // maxRouters bounds what is believed of a path's inside part.
 const maxRouters = 12
+
+// noHairpin tells whether hosts behind it cannot reach each other by its public
+// address.
+func (n NAT) noHairpin() bool { return n.Hairpin != "" && n.Hairpin != LetsIn }
 
 // refuses tells whether no connector of the peer can reach this NAT's opener.
 func (n NAT) refuses() bool { return n.Inbound != "" && n.Inbound != LetsIn }
@@ -229,6 +236,6 @@ func (n NAT) with(known NAT) NAT {
 	if n.Ports == "" {
 		n.Ports = known.Ports
 	}
-	n.Unsolicited, n.Inbound, n.Routers = known.Unsolicited, known.Inbound, known.Routers
+	n.Unsolicited, n.Inbound, n.Hairpin, n.Routers = known.Unsolicited, known.Inbound, known.Hairpin, known.Routers
 	return n
 }

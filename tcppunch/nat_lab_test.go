@@ -58,3 +58,62 @@ func TestRoomNATs(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomCarriers: carriers' NATs in front of the homes' own.
+func TestRoomCarriers(t *testing.T) {
+	hard := natlab.NAT{Unsolicited: natlab.Reset, RSTEndsSession: true}
+	link := natlab.Link{Delay: 10 * time.Millisecond}
+	for _, tt := range []struct {
+		name     string
+		carriers []natlab.NAT // of a and b
+		one      bool         // both are behind the first
+		fails    bool
+	}{
+		{"in front of one", []natlab.NAT{hard}, false, false},
+		{"in front of both", []natlab.NAT{hard, {}}, false, false},
+		{"symmetric", []natlab.NAT{{Mapping: natlab.AddressAndPortDependent, Ports: natlab.Sequential, Churn: 2}, hard}, false, false},
+		{"one carrier, with hairpin", []natlab.NAT{{Hairpin: true}}, true, false},
+		{"one carrier that resets, with hairpin", []natlab.NAT{{Hairpin: true, Unsolicited: natlab.Reset, RSTEndsSession: true}}, true, false},
+		{"one carrier, no hairpin", []natlab.NAT{hard}, true, true},
+	} {
+		for _, home := range []natlab.NAT{{}, hard, {Linux: true, Unsolicited: natlab.Reset}} {
+			t.Run(fmt.Sprintf("%s, homes: %v", tt.name, home.Unsolicited), func(t *testing.T) {
+				t.Parallel()
+				var top natlab.Topology
+				for i, c := range tt.carriers {
+					c.Name, c.Link = fmt.Sprint("carrier", i), link
+					top.NATs = append(top.NATs, c)
+				}
+				for i, name := range []string{"a", "b"} {
+					n := home
+					n.Name, n.Link = "home-"+name, link
+					switch {
+					case tt.one:
+						n.Behind = "carrier0"
+					case i < len(tt.carriers):
+						n.Behind = fmt.Sprint("carrier", i)
+					}
+					top.NATs = append(top.NATs, n)
+					top.Hosts = append(top.Hosts, natlab.Host{Name: name, Behind: n.Name})
+				}
+				top.Hosts = append(top.Hosts, natlab.Host{Name: "stun"})
+				lab := natlab.New(t, top)
+				known := make([]NAT, 2)
+				if tt.fails {
+					known[1].Hairpin = SendsRST
+				}
+				ra, rb := meet(t, lab, serveSTUN(t, lab), 40*time.Second, known...)
+				if tt.fails {
+					if !strings.Contains(ra.Err, "hairpin") || !strings.Contains(rb.Err, "hairpin") {
+						t.Errorf("connected: %v; %s; %s", ra.Path, ra.Err, rb.Err)
+					}
+					return
+				}
+				if ra.Err != "" || rb.Err != "" {
+					t.Fatalf("offerer: %s; answerer: %s", ra.Err, rb.Err)
+				}
+				t.Logf("offerer: %v, %d sockets; answerer: %v, %d sockets", ra.Path, ra.Attempts, rb.Path, rb.Attempts)
+			})
+		}
+	}
+}

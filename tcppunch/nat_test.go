@@ -173,6 +173,8 @@ func TestClass(t *testing.T) {
 }
 
 func TestHopeless(t *testing.T) {
+	noHairpin := side("203.0.113.10", fixed, "")
+	noHairpin.NAT.Hairpin = Silent
 	tests := []struct {
 		name string
 		a, b report
@@ -185,6 +187,9 @@ func TestHopeless(t *testing.T) {
 		{"random and one port a lane", side("203.0.113.10", random, ""), side("203.0.113.20", perLane, ""), ""},
 		{"random and random", side("203.0.113.10", random, ""), side("203.0.113.20", random, ""), "random port; theirs gives every connection a random"},
 		{"random and sequential", side("203.0.113.10", random, ""), side("203.0.113.20", perDial, ""), "random port; theirs gives every connection another"},
+		{"one public address", side("203.0.113.10", fixed, ""), side("203.0.113.10", fixed, ""), ""},
+		{"one public address, no hairpin", side("203.0.113.10", fixed, ""), noHairpin, "hairpin"},
+		{"no hairpin, which does not matter", side("203.0.113.20", fixed, ""), noHairpin, ""},
 		{"no STUN", side("", random, Silent), side("203.0.113.20", random, Silent), ""},
 	}
 	for _, tt := range tests {

@@ -108,6 +108,8 @@ func hopeless(mine, theirs report, round int) string {
 	case mine.NAT.refuses() && theirs.NAT.refuses():
 		return fmt.Sprintf("both routers turn away incoming TCP, even in answer to an outgoing one (yours: %s; theirs: %s)",
 			mine.NAT.Inbound, theirs.NAT.Inbound)
+	case samePublicAddress(mine, theirs) && (mine.NAT.noHairpin() || theirs.NAT.noHairpin()):
+		return "both sides are behind one public address, and the router there does not connect its own users with each other (no hairpin)"
 	case max(a, b) == random && min(a, b) >= perDial:
 		return fmt.Sprintf("your router %s; theirs %s", mine.NAT.ports(), theirs.NAT.ports())
 	}
