@@ -377,6 +377,36 @@ func TestRoomIPv6(t *testing.T) {
 	}
 }
 
+// TestRoomBothFamilies: IPv4 and IPv6 are raced, so it is enough that one of
+// them can work; where both can, IPv6 needs no luck with ports.
+func TestRoomBothFamilies(t *testing.T) {
+	refuses := natlab.NAT{RefuseInboundSYN: true}
+	random := natlab.NAT{Mapping: natlab.AddressAndPortDependent, Ports: natlab.Random}
+	tests := []struct {
+		name string
+		a, b natlab.NAT
+		want Kind // "": either
+	}{
+		{"both can", natlab.NAT{}, natlab.NAT{}, ""},
+		{"IPv4 cannot", random, random, KindIPv6},
+		{"one side lets nobody in", refuses, natlab.NAT{}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			top := homes(tt.a, tt.b)
+			top.IPv6 = true
+			lab := natlab.New(t, top)
+			a, b := meet(t, lab, serveSTUN(t, lab), 20*time.Second)
+			wantOneConnection(t, a, b)
+			if tt.want != "" && a.Path.Kind != tt.want {
+				t.Errorf("took the %s path", a.Path.Kind)
+			}
+			t.Log(a.Path)
+		})
+	}
+}
+
 // TestRoomFarNAT: the carrier's NAT is too far for the first TTL, and
 // answers with a RST; a later lane, or round, passes it.
 func TestRoomFarNAT(t *testing.T) {
