@@ -326,17 +326,26 @@ func wantOneConnection(t *testing.T, a, b peerReport) {
 	}
 }
 
-// TestRoomSameNAT: two hosts behind one NAT take the private path.
+// TestRoomSameNAT: two hosts behind one NAT take the private path, and have it
+// two round trips of their network after they know each other's addresses: one
+// for TCP, one for TLS.
 func TestRoomSameNAT(t *testing.T) {
+	const rtt = 80 * time.Millisecond // so long that what a busy machine adds is little
 	for _, hairpin := range []bool{false, true} {
+		lan := natlab.Link{Delay: rtt / 4}
 		lab := natlab.New(t, natlab.Topology{
 			NATs:  []natlab.NAT{{Name: "home", Hairpin: hairpin, Link: natlab.Link{Delay: 25 * time.Millisecond}}},
-			Hosts: []natlab.Host{{Name: "a", Behind: "home"}, {Name: "b", Behind: "home"}, {Name: "stun"}},
+			Hosts: []natlab.Host{{Name: "a", Behind: "home", Link: lan}, {Name: "b", Behind: "home", Link: lan}, {Name: "stun"}},
 		})
 		a, b := meet(t, lab, serveSTUN(t, lab), 20*time.Second)
 		wantOneConnection(t, a, b)
 		if a.Path.Kind != KindPrivate {
 			t.Errorf("hairpin %v: took the %s path", hairpin, a.Path.Kind)
+		}
+		got := float64(a.Path.Punch) / float64(rtt)
+		t.Logf("hairpin %v: %v, %.2f round trips of the LAN", hairpin, a.Path, got)
+		if got > 4 { // the rest is for a busy machine
+			t.Errorf("hairpin %v: authenticated after %.2f round trips, want 2", hairpin, got)
 		}
 	}
 }
