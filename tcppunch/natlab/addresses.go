@@ -115,12 +115,18 @@ func (pl *planner) planHosts() {
 				continue
 			}
 			if h.Behind != "" {
+				if h.Also.IsValid() {
+					pl.errorf("%q: only a host on the core has a second address", h.Name)
+				}
 				h.addr, h.addr6 = pl.take(h.Behind, h.Addr)
 				h.bits, h.bits6 = pl.spots[h.Behind].prefix.Bits(), 64
 				h.gateway, h.gateway6 = pl.gateway(h.Behind)
 				continue
 			}
 			h.addr, h.bits, h.bits6 = pl.takePublic(h.Name, h.Addr, [3]byte{198, 51, 100}, onCore), 32, 128
+			if h.Also.IsValid() {
+				pl.takePublic(h.Name, h.Also, [3]byte{}, 0)
+			}
 			if pl.ipv6 {
 				h.addr6 = core6(hostGroup, i+1)
 			}

@@ -154,9 +154,9 @@ func (b *builder) box(name string) *box {
 }
 
 func (b *builder) host(h *hostPlan) {
-	w := b.wire(h.Name, h.Behind, h.Link, nil, h.addr, h.addr6)
+	w := b.wire(h.Name, h.Behind, h.Link, nil, h.addr, h.addr6, h.Also)
 	x := b.box(h.Name)
-	p := b.port(x, AtHost, "eth0", withBits(h.addr, h.bits), withBits(h.addr6, h.bits6))
+	p := b.port(x, AtHost, "eth0", withBits(h.addr, h.bits), withBits(h.addr6, h.bits6), withBits(h.Also, 32))
 	switch {
 	case h.gateway.IsValid():
 		p.routes = b.defaults(h.gateway, h.gateway6)

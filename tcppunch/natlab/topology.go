@@ -96,6 +96,8 @@ type Host struct {
 	// Addr is its IPv4 address. The default on the core is 198.51.100.10 for the first public host, 198.51.100.20 for
 	// the second, and so on; behind a NAT it is the next one of the NAT's network.
 	Addr netip.Addr `json:"addr,omitzero"`
+	// Also is a second IPv4 address, which only a host on the core can have. The default is none.
+	Also netip.Addr `json:"also,omitzero"`
 	// Firewall is the packet filter in the host itself. The default is NoFirewall.
 	Firewall Firewall `json:"firewall,omitzero"`
 	// Link joins the host to its network.
