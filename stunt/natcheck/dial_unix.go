@@ -1,0 +1,207 @@
+//go:build unix
+
+package natcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/libp2p/go-reuseport"
+	"golang.org/x/sys/unix"
+)
+
+// dialable says that this system can dial from ports that other sockets have.
+const dialable = true
+
+type controlFunc = func(network, address string, c syscall.RawConn) error
+
+// A call is a TCP socket in connect: its SYN is out. That order, which a net.Dialer does not show, is what the tests
+// are about.
+type call struct {
+	file    *os.File
+	raw     syscall.RawConn
+	to      netip.AddrPort
+	reports bool // ICMP errors are told apart from RSTs, where the system can
+}
+
+// dial sends a SYN from a local address and port, which other sockets may have too, and returns at once.
+func dial(from, to netip.AddrPort, reports bool) (*call, error) {
+	fd, err := bound(from)
+	if err != nil {
+		return nil, fmt.Errorf("dialling %v: %w", to, err)
+	}
+	if reports {
+		reportICMP(fd, to.Addr().Is4())
+	}
+	err = unix.Connect(fd, sockaddr(to))
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EINTR) {
+		_ = unix.Close(fd) // the first error tells
+		return nil, fmt.Errorf("dialling %v: %w", to, err)
+	}
+	f := os.NewFile(uintptr(fd), "tcp") // only now: epoll reports a hang-up for a socket that has not started
+	raw, err := f.SyscallConn()
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("dialling %v: %w", to, err)
+	}
+	return &call{f, raw, to, reports}, nil
+}
+
+// bound makes a socket that shares its local port.
+func bound(from netip.AddrPort) (int, error) {
+	family, network := unix.AF_INET6, "tcp6"
+	if from.Addr().Is4() {
+		family, network = unix.AF_INET, "tcp4"
+	}
+	syscall.ForkLock.RLock() // not every unix has SOCK_CLOEXEC
+	fd, err := unix.Socket(family, unix.SOCK_STREAM, unix.IPPROTO_TCP)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return -1, err
+	}
+	err = unix.SetNonblock(fd, true)
+	if err == nil && network == "tcp6" {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err == nil {
+		err = reuseport.Control(network, from.String(), rawFD(fd))
+	}
+	if err == nil {
+		err = unix.Bind(fd, sockaddr(from))
+	}
+	if err != nil {
+		_ = unix.Close(fd) // the first error tells
+		return -1, err
+	}
+	return fd, nil
+}
+
+// wait returns the connection, or why there is none. It ends the call in every case.
+func (c *call) wait(ctx context.Context) (net.Conn, error) {
+	defer c.file.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var failed error
+	err := c.raw.Write(func(fd uintptr) (done bool) {
+		done, failed = finished(int(fd))
+		if failed != nil && c.reports && icmpReported(int(fd)) {
+			failed = fmt.Errorf("%w: %w", errICMP, failed)
+		}
+		return done
+	})
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case err == nil:
+		err = failed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dialling %v: %w", c.to, err)
+	}
+	var conn net.Conn
+	if cerr := c.raw.Control(func(uintptr) { conn, err = net.FileConn(c.file) }); cerr != nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dialling %v: %w", c.to, err)
+	}
+	if conn.RemoteAddr() == nil { // reset since it was connected
+		_ = conn.Close()
+		return nil, fmt.Errorf("dialling %v: %w", c.to, unix.ECONNRESET)
+	}
+	return conn, nil
+}
+
+// close ends a call that nobody waits for, without a packet unless it is connected.
+func (c *call) close() {
+	_ = c.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+	_ = c.file.Close()
+}
+
+// finished asks poll whether connect is over: getpeername knows a peer before that.
+func finished(fd int) (bool, error) {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	if err != nil {
+		return !errors.Is(err, unix.EINTR), err
+	}
+	if n == 0 {
+		return false, nil
+	}
+	e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	switch {
+	case err != nil:
+		return true, err
+	case e != 0:
+		return true, syscall.Errno(e)
+	case p[0].Revents&unix.POLLOUT == 0:
+		return true, unix.ECONNRESET
+	}
+	return true, nil
+}
+
+// refused reports whether the other end, or a router on the way, refused a connection.
+func refused(err error) bool {
+	for _, e := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EHOSTUNREACH, unix.ENETUNREACH} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// noSuchFamily reports whether this machine lacks a whole address family.
+func noSuchFamily(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
+// hold keeps a port without listening on it: a SYN meets a RST.
+func hold(at netip.AddrPort) (io.Closer, netip.AddrPort, error) {
+	fd, err := bound(at)
+	if err != nil {
+		return nil, at, fmt.Errorf("reserving a port: %w", err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		_ = unix.Close(fd) // the first error tells
+		return nil, at, fmt.Errorf("reserving a port: %w", err)
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		at = netip.AddrPortFrom(at.Addr(), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		at = netip.AddrPortFrom(at.Addr(), uint16(sa.Port))
+	}
+	return heldFD(fd), at, nil
+}
+
+// heldFD is a socket that does nothing.
+type heldFD int
+
+func (fd heldFD) Close() error { return unix.Close(int(fd)) }
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+}
+
+// rawFD lets go-reuseport set its options on a descriptor of ours.
+type rawFD int
+
+func (fd rawFD) Control(f func(uintptr)) error    { f(uintptr(fd)); return nil }
+func (fd rawFD) Read(f func(uintptr) bool) error  { return errors.ErrUnsupported }
+func (fd rawFD) Write(f func(uintptr) bool) error { return errors.ErrUnsupported }

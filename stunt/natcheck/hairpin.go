@@ -1,0 +1,117 @@
+package natcheck
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	hairpinTime  = 1200 * time.Millisecond
+	hairpinTries = 6                     // dials, where they are refused
+	hairpinPause = 30 * time.Millisecond // between them
+	nonceSize    = 16
+)
+
+// hairpin has two ports of ours dial each other's mapped addresses at the same time, so that whatever the filtering,
+// each NAT session has been opened from inside.
+func (c *tcpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
+	var lanes [2]*lane
+	var mapped [2]netip.AddrPort
+	for i := range lanes {
+		l, err := newLane(ctx, server.Addr())
+		if err != nil {
+			return ""
+		}
+		defer l.close()
+		k, err := l.ask(ctx, server, probe{op: opHello})
+		if err != nil {
+			return ""
+		}
+		defer discard(k.conn) // it holds the mapping
+		lanes[i], mapped[i] = l, k.res.Mapped
+	}
+	ctx, cancel := context.WithTimeout(ctx, hairpinTime)
+	defer cancel()
+	nonce := make([]byte, nonceSize)
+	_, _ = rand.Read(nonce) // never fails
+	met := make(chan struct{}, 1)
+	greet := func(conn net.Conn) {
+		if greets(ctx, conn, nonce) {
+			select {
+			case met <- struct{}{}:
+			default:
+			}
+			cancel()
+		}
+	}
+	var wg sync.WaitGroup
+	for i, l := range lanes {
+		wg.Go(func() { acceptAll(ctx, l.ln, greet) })
+		wg.Go(func() { dialUntil(ctx, l, mapped[1-i], greet) })
+	}
+	wg.Wait()
+	select {
+	case <-met:
+		return Yes
+	default:
+		return No
+	}
+}
+
+// acceptAll hands connections to greet, each in a goroutine of its own, until ctx ends.
+func acceptAll(ctx context.Context, ln net.Listener, greet func(net.Conn)) {
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		wg.Go(func() { greet(conn) })
+	}
+}
+
+// dialUntil dials, again if it is refused, until there is a connection for greet.
+func dialUntil(ctx context.Context, l *lane, to netip.AddrPort, greet func(net.Conn)) {
+	for range hairpinTries {
+		call, err := l.dial(to)
+		if err != nil {
+			return
+		}
+		conn, err := call.wait(ctx)
+		if err == nil {
+			greet(conn)
+			return
+		}
+		t := time.NewTimer(hairpinPause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+// greets exchanges the nonce, which only this process knows, and closes the connection.
+func greets(ctx context.Context, conn net.Conn, nonce []byte) bool {
+	defer discard(conn)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(nonce); err != nil {
+		return false
+	}
+	got := make([]byte, nonceSize)
+	if _, err := io.ReadFull(conn, got); err != nil {
+		return false
+	}
+	return bytes.Equal(got, nonce)
+}

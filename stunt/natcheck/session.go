@@ -1,0 +1,160 @@
+package natcheck
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/tcppunch/tcppunch/stunt/stun"
+)
+
+// dialTime is how long a dial-back may take. A second SYN goes out after one second, in case the first is lost.
+const dialTime = 1300 * time.Millisecond
+
+// A session is a client's TCP connection. It holds at most one reserved port.
+type session struct {
+	server      *Server
+	from, local netip.AddrPort
+	port        *reserved // nil until it was asked for
+}
+
+func (s *Server) newSession(conn net.Conn) stun.Session {
+	c := &session{server: s}
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		c.from = unmap(a.AddrPort())
+	}
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		c.local = unmap(a.AddrPort())
+	}
+	return c
+}
+
+// Close gives the reserved port back.
+func (c *session) Close() {
+	if c.port != nil {
+		c.port.close()
+		<-c.server.dials
+	}
+}
+
+// Respond answers one request, and makes the test that it asks for.
+func (c *session) Respond(ctx context.Context, request []byte) ([]byte, error) {
+	q, err := stun.ParseRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	if q.ChangeIP || q.ChangePort || q.ResponsePort != 0 {
+		return q.RefuseExtended() // a stream has two ends, which cannot change
+	}
+	r := stun.Response{Result: c.server.describe(c.from, c.local)}
+	r.Software = c.server.cfg.Software
+	if p, ok := findProbe(q.Extra); ok {
+		r.Extra = []stun.Attribute{c.probe(ctx, p).attribute()}
+	}
+	return q.Respond(r)
+}
+
+// probe makes a test. An answer whose arg is 0 says that it was not made.
+func (c *session) probe(ctx context.Context, p probe) probe {
+	s := c.server
+	answer := probe{op: p.op}
+	switch {
+	case p.op == opHello:
+		answer.arg, answer.port = s.abilities(c.local)&^canRespond, s.otherPort(c.local.Port())
+	case !dialable || !s.limits.take(c.from.Addr(), time.Now()):
+	case p.op == opKnockPort:
+		answer.arg = c.knock(ctx, c.local.Addr()).code()
+	case p.op == opKnockAddr:
+		if other := s.otherAddr(c.local.Addr()); other.IsValid() {
+			answer.arg = c.knock(ctx, other).code()
+		}
+	case p.op == opOpen:
+		if c.open(ctx, p.arg) == nil {
+			answer.arg, answer.port = done, c.port.port()
+		}
+	case p.op == opDial && c.port != nil:
+		answer.arg = c.port.dial(ctx, c.from).code()
+	}
+	return answer
+}
+
+// knock dials the client from an unused port of one of the server's addresses.
+func (c *session) knock(ctx context.Context, from netip.Addr) Outcome {
+	if !c.server.takeSlot() {
+		return ""
+	}
+	defer func() { <-c.server.dials }()
+	return dialBack(ctx, netip.AddrPortFrom(from, 0), c.from)
+}
+
+// errBusy means that the server has as many sockets as it may.
+var errBusy = errors.New("too many tests at one time")
+
+// open reserves a port, or changes what a SYN meets there.
+func (c *session) open(ctx context.Context, how byte) error {
+	if c.port != nil {
+		return c.port.become(ctx, how)
+	}
+	if !c.server.takeSlot() {
+		return errBusy
+	}
+	p, err := reserve(ctx, c.local.Addr(), c.from.Addr(), how)
+	if err != nil {
+		<-c.server.dials
+		return err
+	}
+	c.port = p
+	return nil
+}
+
+func (s *Server) takeSlot() bool {
+	select {
+	case s.dials <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// dialBack sends a SYN and tells what it met. A connection that comes of it is closed at once.
+func dialBack(ctx context.Context, from, to netip.AddrPort) Outcome {
+	if !to.IsValid() || to.Port() == 0 {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	c, err := dial(from, to, true)
+	if err != nil {
+		return met(err)
+	}
+	conn, err := c.wait(ctx)
+	if err == nil {
+		discard(conn)
+	}
+	return met(err)
+}
+
+// met classifies how a dial ended.
+func met(err error) Outcome {
+	switch {
+	case err == nil:
+		return Accepted
+	case errors.Is(err, errICMP):
+		return ICMP
+	case refused(err):
+		return RST
+	case errors.Is(err, context.DeadlineExceeded):
+		return Silent
+	}
+	return "" // a failure of this machine
+}
+
+// discard closes a connection without leaving its ports in TIME_WAIT.
+func discard(conn net.Conn) {
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // it is closed anyway
+	}
+	_ = conn.Close()
+}

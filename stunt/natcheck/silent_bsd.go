@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package natcheck
+
+func reportICMP(int, bool) {}
+
+func icmpReported(int) bool { return false }
