@@ -170,7 +170,7 @@ func TestPublicHost(t *testing.T) {
 				"TCP mapping": {r.TCP.Mapping, NoNAT}, "UDP mapping": {r.UDP.Mapping, NoNAT},
 				"TCP filtering": {r.TCP.Filtering, filtering}, "UDP filtering": {r.UDP.Filtering, filtering},
 				"unsolicited": {r.TCP.Unsolicited, met}, "inbound SYN": {r.TCP.InboundSYN, Accepted},
-				"IPv6": {r.IPv6, IPv6{Address: lab.Host("a").Addr6(), Unsolicited: met, InboundSYN: Accepted}},
+				"IPv6":    {r.IPv6, IPv6{Address: lab.Host("a").Addr6(), Unsolicited: met, InboundSYN: Accepted}},
 				"routers": {r.Routers, 0},
 			})
 		})
