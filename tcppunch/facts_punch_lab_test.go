@@ -122,12 +122,12 @@ func TestFact6BirthdayPunching(t *testing.T) {
 		for _, n := range ports[1024*round : 1024*(round+1)] {
 			connectors = append(connectors, mustConnect(t, b, 7070, netip.AddrPortFrom(toA.Addr(), uint16(1024+n)), nil))
 		}
-		if pb := firstOf(connectors, 2*time.Second); pb != nil {
+		if waitForOne(connectors, 2*time.Second) {
 			took := time.Since(start)
-			pa := firstOf(openers, within)
-			if pa == nil {
+			if !waitForOne(openers, within) {
 				t.Fatal("connected on one side only")
 			}
+			time.Sleep(2 * labRTT) // what else has met is connected on both sides
 			wantConnected(t, connectedOf(append(openers, connectors...))...)
 			t.Logf("round %d: connected after %v", round, took)
 			return
@@ -139,14 +139,14 @@ func TestFact6BirthdayPunching(t *testing.T) {
 	t.Error("256 openers and three times 1024 connects never met")
 }
 
-// firstOf waits for the first socket to be connected, and returns nil when none is in time.
-func firstOf(all []*plain, limit time.Duration) *plain {
+// waitForOne waits until one of the sockets is connected.
+func waitForOne(all []*plain, limit time.Duration) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if c := connectedOf(all); len(c) > 0 {
-			return c[0]
+		if len(connectedOf(all)) > 0 {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func connectedOf(all []*plain) []*plain {
@@ -223,8 +223,8 @@ func TestFact7HeldConnectionKeepsTheMapping(t *testing.T) {
 	}
 }
 
-// So does the engine: its STUN connections end after the peers are connected.
-// No SYN of its sockets asks for Multipath TCP.
+// So does the engine: of the STUN connections that each of its ports has, one
+// is held until the peers are connected. No SYN asks for Multipath TCP.
 func TestFact7EngineHoldsSTUN(t *testing.T) {
 	t.Parallel()
 	seen := new(wire)
@@ -232,27 +232,36 @@ func TestFact7EngineHoldsSTUN(t *testing.T) {
 	a, b := meet(t, lab, serveSTUN(t, lab), 20*time.Second)
 	wantOneConnection(t, a, b)
 	server := lab.Host("stun").Addr()
-	var connected, ended bool
+	held := make(map[uint16]map[uint16]bool) // by local port, the server's
+	connected := false
 	seen.mu.Lock()
 	defer seen.mu.Unlock()
 	for _, c := range seen.all {
 		src, dst := c.Addrs()
 		flags := c.Flags()
+		if c.Where != "a" || c.Protocol() != natlab.TCP {
+			continue
+		}
 		switch {
-		case c.Where != "a" || c.Protocol() != natlab.TCP:
-		case dst.Addr() == server && (flags == "FA" || flags == "RA" || flags == "R") && !ended:
-			if ended = true; !connected {
-				t.Errorf("the STUN connection ended before the peers met: %v", c)
+		case src.Addr() == server && flags == "PA":
+			if held[dst.Port()] == nil {
+				held[dst.Port()] = make(map[uint16]bool)
 			}
-		case src.Addr() != server && dst.Addr() != server && flags == "PA":
+			held[dst.Port()][src.Port()] = true
+		case dst.Addr() == server && (flags == "FA" || flags == "RA" || flags == "R"):
+			delete(held[src.Port()], dst.Port())
+			if len(held[src.Port()]) == 0 && !connected {
+				t.Errorf("the last STUN connection of a port ended before the peers met: %v", c)
+			}
+		case dst.Addr() != server && flags == "PA":
 			connected = true
 		}
 		if hasOption(c.Data, 30) { // RFC 8684
 			t.Errorf("asks for Multipath TCP: %v", c)
 		}
 	}
-	if !ended || !connected {
-		t.Errorf("seen the peers connected: %v, the STUN connection end: %v", connected, ended)
+	if len(held) < 2 || !connected {
+		t.Errorf("seen STUN on %d ports, the peers connected: %v", len(held), connected)
 	}
 }
 
@@ -395,16 +404,21 @@ func TestFact9ScheduleOfSYNs(t *testing.T) {
 	lab := natlab.NewWith(t, homes(natlab.NAT{}, natlab.NAT{}), &natlab.Options{Tap: seen.add})
 	_, toB := public(lab, 7070)
 	p := mustConnect(t, lab.Host("a"), 7070, toB, nil)
-	if err := p.outcome(7600 * time.Millisecond); !errors.Is(err, errPending) {
+	late := lateness()
+	if err := p.outcome(8500 * time.Millisecond); !errors.Is(err, errPending) {
 		t.Fatal(err)
 	}
-	var got []int
+	// The packets of a busy machine are late, but not early.
+	most := 500*time.Millisecond + 2*late()
+	want := []time.Duration{0, 1, 2, 3, 4, 5, 7}
 	syns := seen.segments("a", false, "S")
-	for _, c := range syns {
-		got = append(got, int((c.Time-syns[0].Time).Round(time.Second)/time.Second))
+	if len(syns) != len(want) {
+		t.Fatalf("%d SYNs went out in 8.5 s, want %d", len(syns), len(want))
 	}
-	if want := []int{0, 1, 2, 3, 4, 5, 7}; fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("SYNs went out at %v s, want %v", got, want)
+	for i, c := range syns {
+		if at := c.Time - syns[0].Time; at < want[i]*time.Second-100*time.Millisecond || at > want[i]*time.Second+most {
+			t.Errorf("SYN %d went out at %v, want %v", i, at, want[i]*time.Second)
+		}
 	}
 }
 
