@@ -136,17 +136,13 @@ func (r *run) checkTCP(ctx context.Context, servers []netip.AddrPort) *tcpCheck 
 // reach asks all servers from one port, and then the other addresses that they tell of.
 func (c *tcpCheck) reach(ctx context.Context, l *lane, servers []netip.AddrPort) {
 	c.reachAll(ctx, l, servers)
-	var more []netip.AddrPort
+	all := slices.Clone(servers)
 	for _, k := range c.contacts {
-		to := netip.AddrPortFrom(k.res.Other.Addr(), k.server.Port())
-		known := slices.ContainsFunc(append(servers, more...), func(a netip.AddrPort) bool { return a.Addr() == to.Addr() })
-		if !known && plausible(k.server, to) && len(more) < 2 {
-			more = append(more, to)
-		}
+		all = append(all, further(all, k.server, k.res)...)
 	}
-	c.reachAll(ctx, l, more)
+	all = all[:min(len(all), len(servers)+maxFurther)]
+	c.reachAll(ctx, l, all[len(servers):])
 	slices.SortStableFunc(c.contacts, func(a, b contact) int { // as they were given, not as they answered
-		all := slices.Concat(servers, more)
 		return slices.Index(all, a.server) - slices.Index(all, b.server)
 	})
 }

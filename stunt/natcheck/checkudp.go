@@ -214,16 +214,12 @@ func localAddr(to netip.AddrPort) netip.Addr {
 // reach asks all servers from one socket, and then the other addresses that they tell of.
 func (c *udpCheck) reach(ctx context.Context, s *socket, servers []netip.AddrPort) {
 	c.reachAll(ctx, s, servers)
-	var more []netip.AddrPort
+	all := slices.Clone(servers)
 	for _, g := range c.seen {
-		to := netip.AddrPortFrom(g.res.Other.Addr(), g.server.Port())
-		known := slices.ContainsFunc(append(servers, more...), func(a netip.AddrPort) bool { return a.Addr() == to.Addr() })
-		if !known && plausible(g.server, to) && len(more) < 4 {
-			more = append(more, to, g.res.Other)
-		}
+		all = append(all, further(all, g.server, g.res)...)
 	}
-	c.reachAll(ctx, s, more)
-	all := slices.Concat(servers, more)
+	all = all[:min(len(all), len(servers)+maxFurther)]
+	c.reachAll(ctx, s, all[len(servers):])
 	slices.SortStableFunc(c.seen, func(a, b glimpse) int { return slices.Index(all, a.server) - slices.Index(all, b.server) })
 }
 

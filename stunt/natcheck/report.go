@@ -1,6 +1,7 @@
 package natcheck
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"time"
@@ -114,6 +115,16 @@ type Transport struct {
 	// second, which is 0 if it lived to the end of the test. Only Options.Slow sets them.
 	LifetimeMin time.Duration `json:"-"`
 	LifetimeMax time.Duration `json:"-"`
+}
+
+// MarshalJSON adds the lifetimes, in seconds.
+func (t Transport) MarshalJSON() ([]byte, error) {
+	type plain Transport
+	return json.Marshal(struct {
+		plain
+		Min float64 `json:"lifetime_min_s,omitempty"`
+		Max float64 `json:"lifetime_max_s,omitempty"`
+	}{plain(t), t.LifetimeMin.Seconds(), t.LifetimeMax.Seconds()})
 }
 
 // IPv6 is what was seen of IPv6, where there is a firewall rather than a NAT.

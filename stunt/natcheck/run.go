@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
 // Options are what [Run] is told.
@@ -211,6 +213,21 @@ func collect[T any](ctx context.Context, asks []func(context.Context) (T, error)
 	}
 	wg.Wait()
 	return got
+}
+
+// maxFurther bounds how many servers are asked of which other servers told.
+const maxFurther = 4
+
+// further are the other addresses and ports that servers tell of, in what they answered, and that are not known yet.
+func further(known []netip.AddrPort, server netip.AddrPort, res stun.Response) []netip.AddrPort {
+	var told []netip.AddrPort
+	if p, ok := findProbe(res.Extra); ok && p.op == opHello && p.port != 0 {
+		told = append(told, netip.AddrPortFrom(server.Addr(), p.port))
+	}
+	if plausible(server, res.Other) {
+		told = append(told, netip.AddrPortFrom(res.Other.Addr(), server.Port()), res.Other)
+	}
+	return slices.DeleteFunc(told, func(a netip.AddrPort) bool { return slices.Contains(known, a) })
 }
 
 // plausible reports whether a server's other address, which it names itself, may be asked too: a public server must
