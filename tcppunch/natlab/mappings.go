@@ -37,6 +37,7 @@ type mapping struct {
 	key      mappingKey
 	outside  netip.AddrPort
 	sessions map[netip.AddrPort]*session // by remote endpoint
+	answers  []netip.AddrPort            // remote endpoints that came first, by which byAnswer has it
 }
 
 // session is what goes on between a mapping and one remote endpoint.
@@ -54,6 +55,7 @@ type mappings struct {
 	last      map[byte]uint16 // last sequential port by protocol
 	byInside  map[mappingKey]*mapping
 	byOutside map[outsideKey]*mapping
+	byAnswer  map[mappingKey]*mapping // with whole remote endpoints: who was let in, and is answered from there
 	made      uint64
 	sessions  uint64
 	peak      int // of len(byInside)
@@ -71,6 +73,7 @@ func newMappings(cfg NAT, outside netip.Addr, rng *rand.Rand) *mappings {
 func (t *mappings) clear() {
 	t.byInside = make(map[mappingKey]*mapping)
 	t.byOutside = make(map[outsideKey]*mapping)
+	t.byAnswer = make(map[mappingKey]*mapping)
 	t.last = make(map[byte]uint16)
 }
 
@@ -93,7 +96,7 @@ func (t *mappings) keyFor(proto byte, inside, remote netip.AddrPort) mappingKey 
 func (t *mappings) outbound(now int64, h *ip.Header) *mapping {
 	inside, remote := h.Src, h.Dst
 	key := t.keyFor(h.Proto, inside, remote)
-	m := t.byInside[key]
+	m := t.lookUp(key, remote)
 	if m != nil && t.prune(m, now) {
 		m = nil
 	}
@@ -123,6 +126,18 @@ func (t *mappings) outbound(now int64, h *ip.Header) *mapping {
 	}
 	t.touch(now, h, s)
 	return m
+}
+
+// lookUp finds the mapping of what is sent from inside. An answer to what was let in goes by the same mapping, whatever
+// would be chosen for a packet that nothing preceded.
+func (t *mappings) lookUp(key mappingKey, remote netip.AddrPort) *mapping {
+	if m := t.byInside[key]; m != nil {
+		return m
+	}
+	if m := t.byAnswer[mappingKey{key.proto, key.inside, remote}]; m != nil && m.sessions[remote] != nil {
+		return m
+	}
+	return nil
 }
 
 // inbound finds the mapping that a packet from outside is for, when the filtering behavior lets it in.
@@ -164,6 +179,10 @@ func (t *mappings) refresh(now int64, h *ip.Header, m *mapping) {
 		s = new(session)
 		m.sessions[remote] = s
 		t.sessions++
+		if t.cfg.Mapping != EndpointIndependent {
+			t.byAnswer[mappingKey{m.key.proto, m.key.inside, remote}] = m
+			m.answers = append(m.answers, remote)
+		}
 	}
 	if h.Proto == ip.TCP && h.Flags&(ip.SYN|ip.RST) == 0 {
 		s.gotAck = true
@@ -205,6 +224,11 @@ func (t *mappings) prune(m *mapping, now int64) bool {
 	}
 	delete(t.byInside, m.key)
 	delete(t.byOutside, outsideKey{m.key.proto, m.outside})
+	for _, remote := range m.answers {
+		if key := (mappingKey{m.key.proto, m.key.inside, remote}); t.byAnswer[key] == m {
+			delete(t.byAnswer, key)
+		}
+	}
 	return true
 }
 

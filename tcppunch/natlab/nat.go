@@ -247,7 +247,7 @@ func (n *natBox) errorFromInside(p *ip.Packet, h *ip.Header) bool {
 	if !ok || !q.Ported || q.V6 != h.V6 {
 		return false
 	}
-	m := n.table.byInside[n.table.keyFor(q.Proto, q.Dst, q.Src)]
+	m := n.table.lookUp(n.table.keyFor(q.Proto, q.Dst, q.Src), q.Src)
 	if m == nil || n.table.prune(m, n.net.now) {
 		return false
 	}
