@@ -25,19 +25,21 @@ type controlFunc = func(network, address string, c syscall.RawConn) error
 // A call is a TCP socket in connect: its SYN is out. That order, which a net.Dialer does not show, is what the tests
 // are about.
 type call struct {
-	file    *os.File
-	raw     syscall.RawConn
-	to      netip.AddrPort
-	reports bool // ICMP errors are told apart from RSTs, where the system can
+	file *os.File
+	raw  syscall.RawConn
+	to   netip.AddrPort
+	back bool // of a dial-back
 }
 
-// dial sends a SYN from a local address and port, which other sockets may have too, and returns at once.
-func dial(from, to netip.AddrPort, reports bool) (*call, error) {
+// dial sends a SYN from a local address and port, which other sockets may have too, and returns at once. One that dials
+// back tells ICMP errors from RSTs and is deaf to SYNs, where the system can do that.
+func dial(from, to netip.AddrPort, back bool) (*call, error) {
 	fd, err := bound(from)
 	if err != nil {
 		return nil, fmt.Errorf("dialling %v: %w", to, err)
 	}
-	if reports {
+	if back {
+		ignoreSYNs(fd)
 		reportICMP(fd, to.Addr().Is4())
 	}
 	err = unix.Connect(fd, sockaddr(to))
@@ -51,7 +53,7 @@ func dial(from, to netip.AddrPort, reports bool) (*call, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("dialling %v: %w", to, err)
 	}
-	return &call{f, raw, to, reports}, nil
+	return &call{f, raw, to, back}, nil
 }
 
 // bound makes a socket that shares its local port.
@@ -94,7 +96,7 @@ func (c *call) wait(ctx context.Context) (net.Conn, error) {
 	var failed error
 	err := c.raw.Write(func(fd uintptr) (done bool) {
 		done, failed = finished(int(fd))
-		if failed != nil && c.reports && icmpReported(int(fd)) {
+		if failed != nil && c.back && icmpReported(int(fd)) {
 			failed = fmt.Errorf("%w: %w", errICMP, failed)
 		}
 		return done

@@ -186,6 +186,7 @@ func TestIPv6Firewall(t *testing.T) {
 		{"drop", natlab.NAT{}, Silent, Accepted},
 		{"reset", natlab.NAT{Unsolicited: natlab.Reset}, RST, Accepted},
 		{"refuses", natlab.NAT{Unsolicited: natlab.ICMP, RefuseInboundSYN: true}, ICMP, ICMP},
+		{"refuses silently", natlab.NAT{RefuseInboundSYN: true}, Silent, Silent},
 		{"linux", natlab.NAT{Linux: true, Unsolicited: natlab.Prohibited}, ICMP, Accepted},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,13 +20,28 @@ func silence(network, address string, c syscall.RawConn) error {
 	if err := reuseport.Control(network, address, c); err != nil {
 		return err
 	}
-	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}} // keeps 0 bytes
 	var err error
 	cerr := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: uint16(len(drop)), Filter: &drop[0]})
+		err = attachFilter(int(fd), []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}) // keeps 0 bytes
 	})
 	return errors.Join(cerr, err)
+}
+
+func attachFilter(fd int, filter []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
+// ignoreSYNs makes a socket that dials deaf to segments without ACK. Else a client's SYN, which is sent again after a
+// second, would meet it, and the SYN-ACK that follows would enter a NAT that refuses SYNs.
+func ignoreSYNs(fd int) {
+	const flags, ack = 13, 0x10             // the byte of the TCP header, which is where the filter begins, and the flag in it
+	_ = attachFilter(fd, []unix.SockFilter{ // without it, such a NAT passes for one that lets SYNs in
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: ack, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	})
 }
 
 // reportICMP has the kernel queue ICMP errors beside the error that they cause, which is the same as for a RST.
