@@ -20,6 +20,8 @@ const (
 	// startTime is the same for the side that is spoken to first. It must wait
 	// longer: the other side may be pausing after wrong guesses.
 	startTime = 20 * time.Second
+	// idleTime is how long nobody has to come until there is time for a check.
+	idleTime = time.Second
 	// oddPause follows an exchange that failed without a guess, times the
 	// number of those so far, so that nobody can make us turn in circles.
 	oddPause    = 100 * time.Millisecond
@@ -36,6 +38,7 @@ type rendezvous struct {
 	code   pair.Code // none: one is made for the room that the server hands out
 	out    *output
 
+	routers *routers
 	room    *stunt.Room
 	owner   bool // nobody had this code before us
 	guesses pair.Guesses
@@ -79,6 +82,7 @@ func (r *rendezvous) connect(ctx context.Context) (*tcppunch.Conn, error) {
 
 // search is connect until the time is over.
 func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.Conn, error) {
+	r.routers = newRouters(ctx, r.flags.stun(r.common.STUN), r.out)
 	var ahead *gathering
 	if r.code != (pair.Code{}) { // the other side may be there already
 		ahead = r.gather(ctx)
@@ -91,7 +95,9 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 	r.waiting("Waiting for the other side …")
 	for {
 		began := time.Now()
+		idle := r.checkWhileIdle(ctx, ahead)
 		m, err := r.room.Meet(ctx)
+		idle()
 		if err != nil {
 			return nil, err
 		}
@@ -104,6 +110,32 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 		if err = r.again(ctx, m, err); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// checkWhileIdle has the routers checked if nobody comes for a while, and not as
+// long as what was gathered ahead is fresh: a check spends ports that a
+// prediction would count on. What it returns ends that and waits for the end.
+func (r *rendezvous) checkWhileIdle(ctx context.Context, ahead *gathering) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	after := idleTime
+	if ahead != nil {
+		after += freshTime
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTimer(after)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			r.routers.check(ctx)
+		case <-ctx.Done():
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
 	}
 }
 
@@ -178,7 +210,7 @@ func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gatherin
 	began = time.Now()
 	s := &signals{sealed: sealed}
 	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{
-		Side: r.side, Signaler: s, Local: local, STUN: r.flags.stun(r.common.STUN), Sockets: r.flags.Sockets, Trace: verbose(r.out),
+		Side: r.side, Signaler: s, Local: local, STUN: r.flags.stun(r.common.STUN), NAT: r.routers.know, Sockets: r.flags.Sockets, Trace: verbose(r.out),
 	})
 	if err != nil {
 		return nil, s.farewell(ctx, err)
