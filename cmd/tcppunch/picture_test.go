@@ -7,6 +7,7 @@ import (
 	"html"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -96,9 +97,9 @@ func cellLook(s *scenario) (class, text, ink, words string) {
 	a.add(s)
 	middle, most := median(a.punch)
 	switch {
-	case s.impossible == bothRefuse:
+	case slices.Contains(s.impossible, bothRefuse):
 		return "never", "", "", "impossible: both refuse inbound SYNs"
-	case s.impossible != "":
+	case len(s.impossible) > 0:
 		return "never", "~", "", "impossible: each dial of both sides gets another port, at random"
 	case a.runs == 0:
 		return "page", "", "", "not run"
