@@ -51,6 +51,8 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
+const socketBuffer = 64 << 10
+
 // countingListener closes connections of networks that have too many. Requests that are refused in words come from
 // those that have not.
 type countingListener struct {
@@ -65,12 +67,17 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			// What the kernel keeps for a member that does not read, or that nobody reads from, shall be little too.
+			_ = tcp.SetWriteBuffer(socketBuffer)
+			_ = tcp.SetReadBuffer(socketBuffer)
+		}
 		from := hostAddr(conn.RemoteAddr().String())
 		if contains(l.trusted, from) {
 			return conn, nil
 		}
 		if n := l.hub.connect(from); n != nil {
-			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { l.hub.disconnect(n) })}, nil
+			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { n.conns.Add(-1) })}, nil
 		}
 		_ = conn.Close()
 	}
@@ -92,16 +99,10 @@ func (h *hub) connect(from netip.Addr) *network {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := h.networks.of(from, time.Now())
-	if n.conns >= h.limits.Conns {
+	if n.conns.Load() >= int64(h.limits.Conns) {
 		h.met.conns.Inc()
 		return nil
 	}
-	n.conns++
+	n.conns.Add(1)
 	return n
-}
-
-func (h *hub) disconnect(n *network) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n.conns--
 }

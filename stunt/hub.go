@@ -231,12 +231,17 @@ func (h *hub) leave(m *member) {
 	h.remove(m, nil)
 }
 
+// meets reports whether a meeting is the one that the member is in.
+func (m *member) meets(meeting uint64) bool {
+	return !m.gone && meeting != 0 && m.room.meeting == meeting
+}
+
 // forward passes a message on, if the meeting that it is meant for is still on.
 func (h *hub) forward(m *member, e envelope) {
 	frame := envelope{Type: typeMessage, Meeting: e.Meeting, Data: e.Data}.encode()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if m.gone || m.room.meeting != e.Meeting {
+	if !m.meets(e.Meeting) {
 		return
 	}
 	if m.sent++; m.sent > h.limits.Messages {
@@ -253,7 +258,7 @@ func (h *hub) forward(m *member, e envelope) {
 func (h *hub) drop(m *member, meeting uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if m.gone || m.room.meeting != meeting {
+	if !m.meets(meeting) {
 		return
 	}
 	out := m.room.peer(m)

@@ -3,6 +3,7 @@ package stunt
 import (
 	"container/list"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -42,7 +43,9 @@ type Limits struct {
 // maxNetworks bounds how many networks are remembered beside those that have a connection.
 const maxNetworks = 1 << 16
 
-// orDefault returns a copy with the defaults filled in.
+// DefaultLimits returns the limits with the defaults filled in.
+func DefaultLimits() Limits { return Limits{}.orDefault() }
+
 func (l Limits) orDefault() Limits {
 	for _, f := range []struct {
 		field *int
@@ -75,7 +78,7 @@ func (l Limits) orDefault() Limits {
 // A network is what is remembered of an IPv4 /24 or an IPv6 /64.
 type network struct {
 	prefix  netip.Prefix
-	conns   int
+	conns   atomic.Int64 // a connection may be closed with or without the hub's mutex
 	members int
 	joins   *rate.Limiter
 	misses  *rate.Limiter
@@ -125,7 +128,7 @@ func (ns *networks) forget(now time.Time) {
 		switch {
 		case now.Sub(n.used) < keep && ns.byUse.Len() <= maxNetworks:
 			return
-		case n.conns > 0 || n.members > 0:
+		case n.conns.Load() > 0 || n.members > 0:
 			ns.byUse.MoveToFront(e) // bounded by the connections
 		default:
 			ns.byUse.Remove(e)

@@ -2,6 +2,7 @@ package stunt
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"github.com/coder/websocket"
@@ -21,6 +22,7 @@ type member struct {
 
 	// Guarded by hub.mu.
 	conn    *websocket.Conn // nil until the handshake is over
+	link    net.Conn        // what conn runs on
 	idle    *time.Timer     // set with conn
 	queue   [][]byte
 	queued  int // bytes
@@ -31,7 +33,7 @@ type member struct {
 }
 
 // attach gives a member that has joined its connection, and serves it. Without one the member leaves.
-func (h *hub) attach(m *member, conn *websocket.Conn) {
+func (h *hub) attach(m *member, conn *websocket.Conn, link net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	defer h.wg.Done()
@@ -42,7 +44,7 @@ func (h *hub) attach(m *member, conn *websocket.Conn) {
 		return
 	}
 	conn.SetReadLimit(int64(frameLimit(h.limits.Message)))
-	m.conn = conn
+	m.conn, m.link = conn, link
 	m.idle = time.AfterFunc(h.limits.Idle/2, m.probe)
 	h.wg.Go(m.read)
 	m.wake()
@@ -106,10 +108,10 @@ func (m *member) close(why *RefusedError) {
 	m.wake()
 }
 
-// abort makes the reader and the writer end.
+// abort makes the reader and the writer end, also where the WebSocket waits for the other side to close.
 func (m *member) abort() {
-	if m.conn != nil {
-		m.hub.wg.Go(func() { _ = m.conn.CloseNow() })
+	if m.link != nil {
+		_ = m.link.Close()
 	}
 }
 

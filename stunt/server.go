@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,6 +131,10 @@ func (s *Server) handler(h *hub) http.Handler {
 // join takes a member in. The handler is over when the WebSocket begins, so that its buffers and its stack are free.
 func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
 	from := clientAddr(r, s.TrustedProxies)
+	if r.Header.Get(joinHeader) == "" {
+		refuse(w, &RefusedError{Code: codeBadRequest, Message: "programs join here, with the header " + joinHeader})
+		return
+	}
 	q, err := decodeJoin(r.Header.Get(joinHeader))
 	if err != nil {
 		h.met.joins.WithLabelValues(codeBadRequest).Inc()
@@ -148,7 +151,8 @@ func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set(roomHeader, url.QueryEscape(m.room.name))
-	conn, err := websocket.Accept(slimWriter{w}, r, &websocket.AcceptOptions{
+	slim := &slimWriter{ResponseWriter: w}
+	conn, err := websocket.Accept(slim, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // members have no cookies that another site could use
 		OnPingReceived:     func(context.Context, []byte) bool { m.heard(); return true },
 		OnPongReceived:     func(context.Context, []byte) { m.heard() },
@@ -157,7 +161,7 @@ func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("no websocket", "network", prefixOf(from), "err", err)
 		conn = nil
 	}
-	h.attach(m, conn)
+	h.attach(m, conn, slim.link)
 }
 
 func refuse(w http.ResponseWriter, e *RefusedError) {
@@ -170,16 +174,26 @@ func refuse(w http.ResponseWriter, e *RefusedError) {
 }
 
 // slimWriter hands a connection over with small buffers: there may be very many that only wait.
-type slimWriter struct{ http.ResponseWriter }
+type slimWriter struct {
+	http.ResponseWriter
+	link net.Conn // what is beneath the connection that was handed over
+}
 
-func (w slimWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (w *slimWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	if rw.Reader.Buffered() > 0 {
-		_ = conn.Close()
-		return nil, nil, errors.New("the client has not waited for the end of the handshake")
+	w.link = conn
+	if t, ok := conn.(*tls.Conn); ok {
+		w.link = t.NetConn() // closes at once: TLS would say so first, to somebody who may not read
 	}
-	return conn, bufio.NewReadWriter(bufio.NewReaderSize(conn, linkBuffer), bufio.NewWriterSize(conn, linkBuffer)), nil
+	// The client has its answer already, and what it then sent may have been read together with the request.
+	early := rw.Reader.Buffered()
+	r := bufio.NewReaderSize(io.MultiReader(io.LimitReader(rw.Reader, int64(early)), conn), max(linkBuffer, early))
+	if _, err := r.Peek(early); err != nil { // into the buffer, where it is looked for
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, bufio.NewReadWriter(r, bufio.NewWriterSize(conn, linkBuffer)), nil
 }
