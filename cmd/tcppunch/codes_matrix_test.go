@@ -42,8 +42,8 @@ type scenario struct {
 type codesRun struct {
 	connected    bool
 	sender, recv event // connected, of either side
-	// What happened, until both were connected, at the NAT at which most did.
-	busiest natlab.Stats
+	// The largest of each count at a NAT, until both were connected.
+	cost natlab.Stats
 }
 
 func (s *scenario) String() string { return s.family + "/" + s.name }
@@ -220,13 +220,13 @@ func (l *codesLab) start(name string, bFirst bool) (send, recv *peer) {
 	return send, recv
 }
 
-// busiest returns what it has cost so far at the NAT that made the most mappings.
-func (l *codesLab) busiest() natlab.Stats {
+// cost returns the largest of each count at a NAT so far.
+func (l *codesLab) cost() natlab.Stats {
 	var most natlab.Stats
 	for _, g := range l.lab.NATs() {
-		if s := g.Stats().Since(l.before[g.Name()]); s.Mappings >= most.Mappings {
-			most = s
-		}
+		s := g.Stats().Since(l.before[g.Name()])
+		most.Out, most.In, most.SYNs = max(most.Out, s.Out), max(most.In, s.In), max(most.SYNs, s.SYNs)
+		most.Mappings, most.Sessions = max(most.Mappings, s.Mappings), max(most.Sessions, s.Sessions)
 	}
 	return most
 }
@@ -239,7 +239,7 @@ func (s *scenario) run(t *testing.T, bFirst bool) (r codesRun, why string) {
 	var errs [2]error
 	r.sender, errs[0] = send.waitEvent("connected", 65*time.Second)
 	r.recv, errs[1] = recv.waitEvent("connected", 5*time.Second)
-	r.busiest = l.busiest()
+	r.cost = l.cost()
 	sent, received := send.status(), recv.status()
 	if errs[0] != nil || errs[1] != nil || sent != 0 || received != 0 {
 		e, _ := send.find("error")
@@ -270,7 +270,7 @@ func (s *scenario) testImpossible(t *testing.T, bFirst bool) {
 	}
 	wantOnly(t, l.b.dir)
 	t.Logf("said so after %v", time.Since(begin).Round(10*time.Millisecond))
-	s.record(codesRun{busiest: l.busiest()})
+	s.record(codesRun{cost: l.cost()})
 }
 
 // wantShares checks what must be true of all runs together: 99 in 100 of those

@@ -17,7 +17,7 @@ type tally struct {
 	runs, connected, atOnce int
 	impossible              int       // runs that had to fail, and did
 	punch, setup            []float64 // ms, of recv
-	packets, syns           []float64 // at the busiest NAT
+	packets, syns           []float64 // at a NAT, the most
 	mappings, sessions      []float64
 	methods                 map[string]int
 }
@@ -42,10 +42,10 @@ func (a *tally) add(s *scenario) {
 		}
 		a.methods[s.method(r)]++
 		a.punch, a.setup = append(a.punch, r.recv.PunchMS), append(a.setup, r.recv.SetupMS)
-		a.packets = append(a.packets, float64(r.busiest.Out+r.busiest.In))
-		a.syns = append(a.syns, float64(r.busiest.SYNs))
-		a.mappings = append(a.mappings, float64(r.busiest.Mappings))
-		a.sessions = append(a.sessions, float64(r.busiest.Sessions))
+		a.packets = append(a.packets, float64(r.cost.Out+r.cost.In))
+		a.syns = append(a.syns, float64(r.cost.SYNs))
+		a.mappings = append(a.mappings, float64(r.cost.Mappings))
+		a.sessions = append(a.sessions, float64(r.cost.Sessions))
 	}
 }
 
@@ -151,8 +151,8 @@ func writeCosts(w io.Writer, all []*scenario) {
 			}
 		}
 	}
-	fmt.Fprint(w, "**Codes: what a connection costs at the busier NAT, all in all: STUN, room, punch; median (most)**\n\n"+
-		"| connection | runs | packets | SYNs sent | mappings | sessions |\n| --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprint(w, "**Codes: what a connection costs a NAT, all in all: STUN, room, punch. The larger count of the two NATs; median (most)**\n\n"+
+		"| connection | runs | packets out and in | SYNs out | mappings | sessions |\n| --- | --- | --- | --- | --- | --- |\n")
 	names := make([]string, 0, len(byMethod))
 	for name := range byMethod {
 		names = append(names, name)
@@ -179,7 +179,7 @@ func pretend() []*scenario {
 	ran := func(s *scenario, rs ...codesRun) { s.runs = rs }
 	done := codesRun{
 		connected: true, sender: event{Kind: "public", Technique: "opener"}, recv: event{Kind: "public", Technique: "connector", PunchMS: 300, SetupMS: 700},
-		busiest: natlab.Stats{Out: 50, In: 40, SYNs: 10, Mappings: 5, Sessions: 17},
+		cost: natlab.Stats{Out: 50, In: 40, SYNs: 10, Mappings: 5, Sessions: 17},
 	}
 	slow := done
 	slow.sender.Round, slow.recv.PunchMS = 1, 2500

@@ -15,7 +15,7 @@ import (
 // The picture is a square of 20 × 20 pairs, drawn for light and dark pages.
 const (
 	cellSize  = 30
-	leftSpace = 172
+	leftSpace = 184
 	topSpace  = 150
 	width     = leftSpace + 20*cellSize + 24
 	height    = topSpace + 20*cellSize + 96

@@ -157,7 +157,8 @@ func topologies() []*scenario {
 	}
 	add("same LAN", "private", "", true, oneNAT(natlab.NAT{}, natlab.NoFirewall))
 	add("same LAN, hosts drop", "private", "", true, oneNAT(natlab.NAT{}, natlab.DropUnsolicited))
-	add("same LAN, hosts reject", "private", "", true, oneNAT(natlab.NAT{}, natlab.RejectUnsolicited))
+	// Their round trip is short, and they must start within half of it: see fact 3 of the engine's.
+	add("same LAN, hosts reject", "private", "", false, oneNAT(natlab.NAT{}, natlab.RejectUnsolicited))
 	add("same LAN, hairpin", "private", "", true, oneNAT(natlab.NAT{Hairpin: true}, natlab.NoFirewall))
 	add("same LAN, Linux NAT", "private", "", true, oneNAT(natlab.NAT{Linux: true}, natlab.NoFirewall))
 
