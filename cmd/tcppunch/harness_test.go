@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func (s *side) file(name string, size int) string {
 	return path
 }
 
-// start runs the command, with --json.
+// start runs the command, with --json unless there is another word on that.
 func (s *side) start(args ...string) *peer {
 	cmd := s.command(args...)
 	cmd.SysProcAttr = noTerminal()
@@ -88,7 +89,10 @@ func (s *side) start(args ...string) *peer {
 }
 
 func (s *side) command(args ...string) *natlab.Cmd {
-	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, append(args, "--json")...)
+	if !slices.Contains(args, "--json=false") {
+		args = append(args, "--json")
+	}
+	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
 		"GORACE=halt_on_error=1"), s.env...)
@@ -126,6 +130,7 @@ type event struct {
 	Bytes     int64   `json:"bytes"`
 	Total     int64   `json:"total"`
 	Seconds   float64 `json:"seconds"`
+	Phases    phases  `json:"phases"`
 }
 
 func parseEvents(stdout string) ([]event, error) {

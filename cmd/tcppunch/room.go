@@ -41,6 +41,7 @@ type rendezvous struct {
 	routers *routers
 	room    *stunt.Room
 	owner   bool // nobody had this code before us
+	paired  bool // somebody else has it too
 	guesses pair.Guesses
 	odd     int // exchanges that failed otherwise
 	phases  phases
@@ -153,7 +154,7 @@ func (r *rendezvous) join(ctx context.Context, watch *serverWatch) error {
 		Server: r.flags.Server, Room: r.code.Room(), Side: side, Trace: watch.trace(),
 	})
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return fmt.Errorf("%w: %s did not answer within %v", stunt.ErrNoServer, r.flags.Server, joinTime)
+		return noServer(fmt.Errorf("the server %s did not answer within %v", r.flags.Server, joinTime))
 	}
 	if err != nil {
 		return err
@@ -200,7 +201,7 @@ func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gatherin
 		return nil, &meetingError{err}
 	}
 	r.phases.Pair = ms(time.Since(began))
-	r.owner = true // by proof: what goes wrong from here on does not make us a guesser
+	r.paired = true
 	began = time.Now()
 	local, err := g.take(ctx)
 	if err != nil {
@@ -250,7 +251,7 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 		return err
 	}
 	broken := errors.Is(err, stunt.ErrPeerLeft) || errors.Is(err, stunt.ErrDisconnected)
-	joiner := !r.owner && !m.First()
+	joiner := !r.owner && !r.paired && !m.First()
 	pause, ended := r.guesses.Count(err)
 	switch {
 	case joiner && !broken:
@@ -259,6 +260,8 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 		r.out.say("Warning: somebody tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
 	case errors.Is(err, pair.ErrVersion), errors.Is(err, pair.ErrTampered):
 		r.out.say("Warning: %v.", err)
+	case r.paired && errors.Is(err, stunt.ErrPeerLeft):
+		r.waiting("The other side went away. Waiting for it again …")
 	}
 	r.out.detail("the meeting is over: %v", err)
 	if !broken {
@@ -295,14 +298,18 @@ func (r *rendezvous) late(err error, watch *serverWatch) error {
 	var dial *tcppunch.DialError
 	switch {
 	case errors.Is(err, stunt.ErrNoServer):
-		return err
+		return noServer(fmt.Errorf("%w within %v", err, r.common.Timeout))
 	case errors.As(err, &dial):
 		return noPath(dial)
 	case watch.isLost():
-		return fmt.Errorf("%w: the connection to %s was lost and did not come back", stunt.ErrNoServer, r.flags.Server)
+		return noServer(fmt.Errorf("the connection to the server %s was lost and did not come back", r.flags.Server))
 	}
 	return &failure{statusNoPath, "timeout", fmt.Errorf("nobody came with this code within %v", r.common.Timeout),
 		"check the code, and that both sides use the same server at the same time"}
+}
+
+func noServer(err error) error {
+	return &failure{statusNoPath, "no-server", err, "check the server's address, and that this machine has a network"}
 }
 
 // noPath tells why two sides that have met could not connect. Nobody typed an

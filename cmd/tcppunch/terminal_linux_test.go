@@ -23,10 +23,12 @@ type seat struct {
 	keyboard *os.File
 }
 
-// sit runs the command at a terminal of its own.
-func (s *side) sit(args ...string) *seat {
+// sit runs the command at a terminal of its own, of 80 columns and 24 lines.
+func (s *side) sit(args ...string) *seat { return s.sitAt(80, 24, args...) }
+
+func (s *side) sitAt(columns, rows uint16, args ...string) *seat {
 	s.t.Helper()
-	master, terminal := newTerminal(s.t)
+	master, terminal := newTerminal(s.t, columns, rows)
 	cmd := s.command(args...)
 	cmd.Stderr = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
@@ -48,8 +50,8 @@ func (s *side) sit(args ...string) *seat {
 	return &seat{peer: p, keyboard: master}
 }
 
-// newTerminal makes a pseudo-terminal of 80 columns.
-func newTerminal(t *testing.T) (master, terminal *os.File) {
+// newTerminal makes a pseudo-terminal.
+func newTerminal(t *testing.T, columns, rows uint16) (master, terminal *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -67,7 +69,7 @@ func newTerminal(t *testing.T) (master, terminal *os.File) {
 			number, failed = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
 		}
 		if failed == nil {
-			failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80})
+			failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
 		}
 	})
 	if err != nil || failed != nil {
