@@ -211,10 +211,12 @@ func (l *codesLab) start(name string, bFirst bool) (send, recv *peer) {
 		begin[0], begin[1] = begin[1], begin[0]
 	}
 	begin[0]()
-	for _, p := range []*peer{send, recv} {
-		if p != nil {
-			p.waits()
-		}
+	first := send
+	if bFirst {
+		first = recv
+	}
+	if _, err := first.waitEvent("waiting", 30*time.Second); err != nil {
+		first.t.Error(err)
 	}
 	begin[1]()
 	return send, recv
