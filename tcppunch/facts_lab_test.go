@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -62,19 +63,13 @@ func TestFact1CrossingSYNGoesToTheConnectingSocket(t *testing.T) {
 	bothSorts(t, func(t *testing.T, linux bool) {
 		lab := natlab.New(t, homes(natlab.NAT{Linux: linux}, natlab.NAT{Linux: linux}))
 		a, b := lab.Host("a"), lab.Host("b")
-		lna, lnb := listenShared(t, a, 7070), listenShared(t, b, 7070)
+		listeners := []*net.TCPListener{listenShared(t, a, 7070), listenShared(t, b, 7070)}
 		toA, toB := public(lab, 7070)
 		wantConnected(t, mustConnect(t, a, 7070, toB, nil), mustConnect(t, b, 7070, toA, nil))
-		for _, ln := range []interface {
-			SetDeadline(time.Time) error
-		}{lna, lnb} {
-			ln.SetDeadline(time.Now().Add(100 * time.Millisecond)) //nolint:errcheck // a test
-		}
-		for _, accept := range []func() error{
-			func() error { _, err := lna.Accept(); return err },
-			func() error { _, err := lnb.Accept(); return err },
-		} {
-			if err := accept(); err == nil {
+		for _, ln := range listeners {
+			ln.SetDeadline(time.Now().Add(labRTT)) //nolint:errcheck // a test
+			if conn, err := ln.Accept(); err == nil {
+				conn.Close()
 				t.Error("a listener got a connection")
 			}
 		}
@@ -248,15 +243,14 @@ func TestFact4SYNThenListenPoisons(t *testing.T) {
 		lab := natlab.NewWith(t, top, &natlab.Options{Tap: seen.add})
 		a, b := lab.Host("a"), lab.Host("b")
 		var connecting []*plain
-		for i, o := range []options{nil, {unix.IP_TTL: 4}} {
+		for i, o := range []options{nil, {unix.IP_TTL: lowTTL}} {
 			toA, toB := public(lab, 7070+i)
 			first := mustConnect(t, a, 7070+i, toB, o)
 			seen.wait(t, "home", false, "S", i+1)
 			_ = first.outcome(2 * labRTT) // whatever the answer is
 			first.close()
-			ln := listenShared(t, a, 7070+i)
+			listenShared(t, a, 7070+i)
 			connecting = append(connecting, mustConnect(t, b, 7070+i, toA, nil))
-			ln.SetDeadline(time.Now().Add(within)) //nolint:errcheck // it waits for nobody
 		}
 		time.Sleep(1300 * time.Millisecond) // the SYN and another one
 		for i, name := range []string{"Machsend", "STUNT"} {
@@ -267,10 +261,12 @@ func TestFact4SYNThenListenPoisons(t *testing.T) {
 		}
 		// An opener on fresh ports: nothing was wrong with these NATs.
 		toA, toB := public(lab, 7080)
-		opener := mustConnect(t, a, 7080, toB, options{unix.IP_TTL: 4, unix.IP_MINTTL: 5})
-		opened := len(seen.segments("home", false, "S"))
-		_ = opener.set(options{unix.IP_TTL: 64})
-		seen.wait(t, "home", false, "S", opened)
+		before := len(seen.segments("home", false, "S"))
+		opener := mustConnect(t, a, 7080, toB, options{unix.IP_TTL: lowTTL, unix.IP_MINTTL: lowTTL + 1})
+		seen.wait(t, "home", false, "S", before+1)
+		if err := opener.set(options{unix.IP_TTL: 64}); err != nil {
+			t.Fatal(err)
+		}
 		wantConnected(t, opener, mustConnect(t, b, 7080, toA, nil))
 	})
 }

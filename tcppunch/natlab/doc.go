@@ -26,7 +26,7 @@
 //
 // Each o is a plain router that counts down the TTL. Names and addresses follow from the order in the Topology, and can
 // be set. A Link has a delay, a jitter, losses, a rate and a queue, which Lab.SetLink changes while the lab runs.
-// What crosses the lab can be watched packet by packet with Options.Tap.
+// What crosses the lab can be watched packet by packet with Options.Tap, and Gateway.Stats counts what it cost a NAT.
 //
 // # What it needs
 //
