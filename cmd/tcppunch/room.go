@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tcppunch/tcppunch/stunt"
@@ -92,7 +93,10 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 	if err := r.join(ctx, watch); err != nil {
 		return nil, err
 	}
-	defer r.room.Close() //nolint:errcheck // over in any case
+	leave := sync.OnceFunc(func() { r.room.Close() }) //nolint:errcheck // over in any case
+	defer leave()
+	// A server that does not do its part must not keep us longer than the search lasts.
+	defer context.AfterFunc(ctx, leave)()
 	r.waiting("Waiting for the other side …")
 	for {
 		began := time.Now()
@@ -286,11 +290,16 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 
 // notLetIn tells why whoever has the room does not take us for the other side.
 func (r *rendezvous) notLetIn(err error) error {
-	if pair.Guess(err) {
-		return &failure{statusWrongCode, "wrong-code", fmt.Errorf("the code is wrong: in room %s they have other words", r.code.Room()),
+	room := r.code.Room()
+	switch {
+	case pair.Guess(err):
+		return &failure{statusWrongCode, "wrong-code", fmt.Errorf("the code is wrong: in room %s they have other words", room),
 			"compare the code with the one on the other screen"}
+	case errors.Is(err, pair.ErrVersion), errors.Is(err, stunt.ErrDropped):
+		return err
 	}
-	return err
+	return &failure{statusWrongCode, "bad-peer", fmt.Errorf("whoever is in room %s is not the other side: %w", room, err),
+		"check the code, and that both sides run tcppunch"}
 }
 
 // late tells why the time for the search has passed in vain.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -260,32 +261,37 @@ func startProxy(t *testing.T, host *natlab.Machine, route func(addr string) stri
 	if err != nil {
 		t.Fatal(err)
 	}
+	proxy(t, ln, func(ctx context.Context, addr string) (net.Conn, error) { return host.Dial(ctx, "tcp", route(addr)) })
+}
+
+func proxy(t *testing.T, ln net.Listener, dial func(ctx context.Context, addr string) (net.Conn, error)) {
 	t.Cleanup(func() { ln.Close() })
+	serve := func(conn net.Conn) {
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		req, err := http.ReadRequest(in)
+		if err != nil || req.Method != http.MethodConnect {
+			return
+		}
+		to, err := dial(context.WithoutCancel(t.Context()), req.Host)
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			io.Copy(to, in) //nolint:errcheck // until either side closes
+			to.Close()
+		}()
+		io.Copy(conn, to) //nolint:errcheck // until either side closes
+	}
 	go func() {
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				req, err := http.ReadRequest(in)
-				if err != nil || req.Method != http.MethodConnect {
-					return
-				}
-				to, err := host.Dial(context.WithoutCancel(t.Context()), "tcp", route(req.Host))
-				if err != nil {
-					return
-				}
-				defer to.Close()
-				fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
-				go func() {
-					io.Copy(to, in) //nolint:errcheck // until either side closes
-					to.Close()
-				}()
-				io.Copy(conn, to) //nolint:errcheck // until either side closes
-			}()
+			go serve(conn)
 		}
 	}()
 }
