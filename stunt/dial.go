@@ -3,6 +3,7 @@ package stunt
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -68,12 +69,12 @@ func completePort(s string) string {
 
 // A dialer joins one room again and again, as the same member.
 type dialer struct {
-	url    *url.URL
-	room   string // "" until a number is handed out
-	side   Side
-	token  string
-	client *http.Client
-	via    *url.URL // the proxy, or nil
+	url   *url.URL
+	room  string // "" until a number is handed out
+	side  Side
+	token string
+	tls   *tls.Config
+	via   *url.URL // the proxy, or nil
 }
 
 func newDialer(o *JoinOptions) (*dialer, error) {
@@ -89,14 +90,7 @@ func newDialer(o *JoinOptions) (*dialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("choosing a proxy: %w", err)
 	}
-	d := &dialer{url: u, room: o.Room, side: o.Side, token: newToken(), via: via}
-	d.client = &http.Client{
-		Transport: &http.Transport{
-			DialContext: d.dial, TLSClientConfig: o.TLS, DisableKeepAlives: true, MaxResponseHeaderBytes: headerBytes,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	return d, nil
+	return &dialer{url: u, room: o.Room, side: o.Side, token: newToken(), tls: o.TLS, via: via}, nil
 }
 
 func newToken() string {
@@ -105,11 +99,20 @@ func newToken() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if d.via != nil {
-		return dialThrough(ctx, d.via, addr)
+// client makes one that is good for requests of this context: a http.Transport's own dials would outlive it.
+func (d *dialer) client(ctx context.Context) *http.Client {
+	dial := func(_ context.Context, network, addr string) (net.Conn, error) {
+		if d.via != nil {
+			return dialThrough(ctx, d.via, addr)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}
-	return (&net.Dialer{}).DialContext(ctx, network, addr)
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: dial, TLSClientConfig: d.tls, DisableKeepAlives: true, MaxResponseHeaderBytes: headerBytes,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // join connects and returns when the server has taken the member in.
@@ -118,17 +121,17 @@ func (d *dialer) join(ctx context.Context) (*websocket.Conn, error) {
 	defer cancel()
 	q := joinRequest{Room: d.room, Side: d.side, Token: d.token}
 	conn, resp, err := websocket.Dial(ctx, d.url.String(), &websocket.DialOptions{
-		HTTPClient: d.client, HTTPHeader: http.Header{joinHeader: {q.encode()}, "User-Agent": {"stunt"}},
+		HTTPClient: d.client(ctx), HTTPHeader: http.Header{joinHeader: {q.encode()}, "User-Agent": {"stunt"}},
 	})
 	if err != nil {
 		if refused := refusal(resp); refused != nil {
 			return nil, refused
 		}
-		return nil, fmt.Errorf("%w at %s: %w", ErrNoServer, d.url.Host, d.why(resp, err))
+		return nil, fmt.Errorf("%w at %s: %w", ErrNoServer, d.where(), d.why(resp, err))
 	}
 	if err := d.named(resp); err != nil {
 		_ = conn.CloseNow()
-		return nil, fmt.Errorf("%w at %s: %w", ErrNoServer, d.url.Host, err)
+		return nil, fmt.Errorf("%w at %s: %w", ErrNoServer, d.where(), err)
 	}
 	return conn, nil
 }
@@ -157,6 +160,14 @@ func refusal(resp *http.Response) *RefusedError {
 		return nil
 	}
 	return decodeRefusal(b)
+}
+
+// where is the server, for people.
+func (d *dialer) where() string {
+	if d.via != nil {
+		return d.url.Host + ", through the proxy " + d.via.Redacted()
+	}
+	return d.url.Host
 }
 
 // why says in words what is there instead of a server.

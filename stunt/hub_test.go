@@ -3,9 +3,27 @@ package stunt
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 )
+
+// TestGames plays games of joins, messages, drops and departures by chance, and checks the rules after each move. The
+// members have no connection: what they are told stays in their queues.
+func TestGames(t *testing.T) {
+	for seed := range uint64(1000) {
+		chance := rand.New(rand.NewPCG(seed, 7))
+		g := newGame(t)
+		for range 200 {
+			g.move(byte(chance.Uint32()), byte(chance.Uint32()))
+			g.check()
+		}
+		g.leaveAll()
+		if t.Failed() {
+			t.Fatalf("in the game of seed %d", seed)
+		}
+	}
+}
 
 // A game is a hub and those who play with it.
 type game struct {

@@ -71,7 +71,7 @@ func (l Limits) orDefault() Limits {
 	}
 	// One whole message must fit.
 	l.Buffer = max(l.Buffer, 2*frameLimit(l.Message))
-	l.Buffers = max(l.Buffers, l.Buffer)
+	l.Buffers = max(l.Buffers, 2*frameLimit(l.Message))
 	return l
 }
 

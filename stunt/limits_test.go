@@ -112,6 +112,7 @@ func TestLimitMessages(t *testing.T) {
 }
 
 func TestLimitRoomAge(t *testing.T) {
+	t.Parallel()
 	s := serve(t, &Server{Limits: Limits{RoomAge: 300 * time.Millisecond}, TrustedProxies: behindProxy})
 	a := s.raw(somebody, "garden", SideSend)
 	b := s.raw("203.0.113.9", a.room, SideRecv)
@@ -121,6 +122,7 @@ func TestLimitRoomAge(t *testing.T) {
 }
 
 func TestLimitHandshake(t *testing.T) {
+	t.Parallel()
 	s := serve(t, &Server{Limits: Limits{Handshake: 200 * time.Millisecond}, TrustedProxies: behindProxy})
 	for name, words := range map[string]string{
 		"silence":        "",
@@ -183,6 +185,7 @@ func TestLimitConns(t *testing.T) {
 
 // TestLimitIdle: a member that does not answer is gone, one that does is not.
 func TestLimitIdle(t *testing.T) {
+	t.Parallel()
 	s := serve(t, &Server{Limits: Limits{Idle: 2 * time.Second}, TrustedProxies: behindProxy})
 	silent := s.raw(somebody, "", SideSend) // nobody reads its connection, so nothing answers
 	b := s.raw("203.0.113.9", silent.room, SideRecv)
@@ -205,6 +208,7 @@ func TestChallenge(t *testing.T) {
 
 // TestLimitBuffer: who does not read is sent away, and holds nobody up.
 func TestLimitBuffer(t *testing.T) {
+	t.Parallel()
 	for name, l := range map[string]Limits{
 		"of one": {Messages: 1 << 20, Buffer: 64 << 10},
 		"of all": {Messages: 1 << 20, Buffer: 1 << 30, Buffers: 256 << 10},

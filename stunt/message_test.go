@@ -3,7 +3,6 @@ package stunt
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -286,25 +285,4 @@ func TestProxyFromEnvironment(t *testing.T) {
 			}
 		})
 	}
-}
-
-// FuzzHub plays a game of joins, messages, drops and departures, and checks the rules after each move. The members have
-// no connection: what they are told stays in their queues.
-func FuzzHub(f *testing.F) {
-	f.Add([]byte{0, 1, 0, 0x41, 3, 0, 4, 1, 5, 0})
-	random := make([]byte, 400)
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range random {
-		random[i] = byte(r.Uint32())
-	}
-	f.Add(random)
-	f.Fuzz(func(t *testing.T, moves []byte) {
-		g := newGame(t)
-		for len(moves) >= 2 {
-			g.move(moves[0], moves[1])
-			g.check()
-			moves = moves[2:]
-		}
-		g.leaveAll()
-	})
 }

@@ -36,20 +36,13 @@ func proxyFromEnvironment(u *url.URL) (*url.URL, error) {
 // dialThrough connects to addr through a proxy. Unlike net/http it asks an HTTP proxy for a tunnel in any case: on a
 // request that is to become a WebSocket few proxies do what is needed.
 func dialThrough(ctx context.Context, via *url.URL, addr string) (net.Conn, error) {
-	var conn net.Conn
-	var err error
 	switch via.Scheme {
 	case "http", "https":
-		conn, err = dialTunnel(ctx, via, addr)
+		return dialTunnel(ctx, via, addr)
 	case "socks5", "socks5h":
-		conn, err = dialSOCKS(ctx, via, addr)
-	default:
-		err = fmt.Errorf("a proxy of type %q is not known", via.Scheme)
+		return dialSOCKS(ctx, via, addr)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("through the proxy %s: %w", via.Redacted(), err)
-	}
-	return conn, nil
+	return nil, fmt.Errorf("a proxy of type %q is not known", via.Scheme)
 }
 
 // dialSOCKS leaves the look-up of names to the proxy (RFC 1928).
@@ -65,7 +58,7 @@ func dialSOCKS(ctx context.Context, via *url.URL, addr string) (net.Conn, error)
 	}
 	cd, ok := d.(proxy.ContextDialer)
 	if !ok {
-		return nil, errors.New("it cannot be interrupted")
+		return nil, errors.New("asking the proxy cannot be interrupted")
 	}
 	return cd.DialContext(ctx, "tcp", addr)
 }
@@ -82,7 +75,7 @@ func dialTunnel(ctx context.Context, via *url.URL, addr string) (_ net.Conn, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer func() {
-		if !stop() && err == nil {
+		if !stop() {
 			err = context.Cause(ctx)
 		}
 		if err != nil {
@@ -104,10 +97,10 @@ func dialTunnel(ctx context.Context, via *url.URL, addr string) (_ net.Conn, err
 	in := &headReader{conn: conn, left: headerBytes}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(in, 1), req)
 	if err != nil {
-		return nil, fmt.Errorf("reading its answer: %w", err)
+		return nil, fmt.Errorf("reading the proxy's answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answers %.100q", resp.Status)
+		return nil, fmt.Errorf("the proxy answers %.100q", resp.Status)
 	}
 	return conn, nil
 }

@@ -27,7 +27,8 @@ func (r *running) rawJoin(network, room string, side Side) (*raw, error) {
 	}
 	q := joinRequest{Room: room, Side: side, Token: d.token}
 	header := http.Header{joinHeader: {q.encode()}, "X-Forwarded-For": {network}}
-	conn, resp, err := websocket.Dial(within(r.t), d.url.String(), &websocket.DialOptions{HTTPClient: d.client, HTTPHeader: header})
+	ctx := within(r.t)
+	conn, resp, err := websocket.Dial(ctx, d.url.String(), &websocket.DialOptions{HTTPClient: d.client(ctx), HTTPHeader: header})
 	if err != nil {
 		if refused := refusal(resp); refused != nil {
 			return nil, refused

@@ -95,6 +95,7 @@ func (c *cutter) abandon() {
 }
 
 func TestRejoinWhileWaiting(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	line := newCutter(t, s.addr)
 	w := newWatch()
@@ -111,6 +112,7 @@ func TestRejoinWhileWaiting(t *testing.T) {
 }
 
 func TestRejoinInMeeting(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	line := newCutter(t, s.addr)
 	w := newWatch()
@@ -127,6 +129,7 @@ func TestRejoinInMeeting(t *testing.T) {
 
 // TestRejoinReplaces: the server has not noticed that the old connection is dead.
 func TestRejoinReplaces(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	line := newCutter(t, s.addr)
 	w := newWatch()
@@ -163,6 +166,7 @@ func TestSilentLine(t *testing.T) {
 }
 
 func TestServerRestarts(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	wa, wb := newWatch(), newWatch()
 	a := join(t, &JoinOptions{Server: s.addr, Side: SideSend, Trace: wa.trace()})
@@ -179,6 +183,7 @@ func TestServerRestarts(t *testing.T) {
 
 // TestRejoinTaken: somebody else has come in between.
 func TestRejoinTaken(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	w := newWatch()
 	a := join(t, &JoinOptions{Server: s.addr, Side: SideSend, Trace: w.trace()})
@@ -199,6 +204,7 @@ func TestRejoinTaken(t *testing.T) {
 
 // TestCloseWhileRejoining: nothing is waited for.
 func TestCloseWhileRejoining(t *testing.T) {
+	t.Parallel()
 	s := serve(t, nil)
 	w := newWatch()
 	a := join(t, &JoinOptions{Server: s.addr, Side: SideSend, Trace: w.trace()})

@@ -17,6 +17,7 @@ import (
 
 // TestStop: who waits is sent away at once, who is in a meeting may finish it, and nobody comes in.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	s := serve(t, &Server{Drain: 30 * time.Second, TrustedProxies: behindProxy})
 	alone := s.raw("192.0.2.1", "", SideSend)
 	a := s.raw("192.0.2.1", "", SideSend)
@@ -55,6 +56,7 @@ func isRefusedDial(err error) bool {
 
 // TestStopBound: a meeting that does not end, of members that do not read, holds the server up for a bounded time.
 func TestStopBound(t *testing.T) {
+	t.Parallel()
 	s := serve(t, &Server{Drain: 100 * time.Millisecond, TrustedProxies: behindProxy})
 	a := s.raw("192.0.2.1", "", SideSend)
 	s.raw("192.0.2.1", a.room, SideRecv)
