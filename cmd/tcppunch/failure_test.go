@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
@@ -32,6 +33,16 @@ func TestClassify(t *testing.T) {
 		{wrap(pair.ErrNotConfirmed), 4, "not-confirmed"},
 		{wrap(pair.ErrCommitment), 4, "not-confirmed"},
 		{wrap(errNoTerminal), 4, "no-terminal"},
+		{wrap(pair.ErrGuessed), 4, "wrong-code"},
+		{wrap(pair.ErrVersion), 1, "version"},
+		{wrap(stunt.ErrDropped), 4, "wrong-code"},
+		{wrap(stunt.ErrSideTaken), 1, "code-in-use"},
+		{wrap(stunt.ErrRoomFull), 1, "code-in-use"},
+		{wrap(stunt.ErrMismatch), 1, "code-in-use"},
+		{wrap(stunt.ErrLimited), 1, "server-limit"},
+		{wrap(stunt.ErrBusy), 1, "server-busy"},
+		{wrap(stunt.ErrExpired), 3, "timeout"},
+		{wrap(stunt.ErrNoServer), 3, "no-server"},
 		{wrap(fs.ErrNotExist), 1, "not-found"},
 		{wrap(fs.ErrPermission), 1, "permission"},
 		{wrap(transfer.ErrRefused), 1, "refused"},
