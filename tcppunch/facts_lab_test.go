@@ -167,7 +167,9 @@ func TestFact3ResettingNATs(t *testing.T) {
 
 // Then it depends on the re-dial: at once, or after a random time, brings two
 // sides into phase. A NAT that forgets the session on a RST is none the worse
-// for it: the re-dial makes the session again.
+// for it: the re-dial makes the session again. A side that waits 50 ms on
+// average is in SYN_SENT for two thirds of the time, so that a hundred dials
+// in a row miss it never.
 func TestFact3RedialAtOnceOrByChance(t *testing.T) {
 	t.Parallel()
 	const pairs = 12
