@@ -2,7 +2,6 @@ package tcppunch
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 )
@@ -40,7 +39,7 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	r := newRace(raceCtx, cfg, id)
 	if cfg.Signaler == nil {
 		if cfg.TTL == 0 {
-			cfg.TTL = openerTTL(cfg.know(raceCtx, 0), 0)
+			cfg.TTL = openerTTL(0, cfg.know(raceCtx, 0), 0)
 		}
 		r.serverless(raceCtx, local)
 	} else {
@@ -159,5 +158,3 @@ func loopbackOnly(peer []netip.AddrPort) bool {
 	}
 	return len(peer) > 0
 }
-
-var errRounds = fmt.Errorf("%w in any round", ErrNoPath)

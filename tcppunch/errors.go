@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -86,6 +87,8 @@ func (l attemptLog) list() []*AttemptError {
 	return es
 }
 
+var errRounds = fmt.Errorf("%w in any round", ErrNoPath)
+
 // errSilent stands for an attempt that ended without an answer.
 var errSilent = errors.New("no answer")
 
@@ -127,6 +130,8 @@ func classOf(e *AttemptError) class {
 	switch {
 	case errors.Is(e.Err, ErrRejected):
 		return rejected
+	case e.Kind == KindPredicted && !e.Connected.IsZero():
+		return silent // some other host of many
 	case e.Technique == Accepted || !e.Connected.IsZero():
 		return broken
 	case sock.Unroutable(e.Err):
@@ -163,7 +168,7 @@ func summarise(es []*AttemptError) summary {
 
 // reason says what is known, the most telling first.
 func (s summary) reason() string {
-	list := func(c class) string { return strings.Join(s[c], ", ") }
+	list := func(c class) string { return strings.Join(withoutPorts(s[c]), ", ") }
 	var text string
 	switch {
 	case len(s[broken]) > 0:
@@ -186,4 +191,22 @@ func (s summary) reason() string {
 		text += "whoever answered at " + list(rejected) + " failed authentication"
 	}
 	return text
+}
+
+// withoutPorts shortens a list of addresses when it is long, as after some rounds
+// in a room: their ports mean nothing to a person.
+func withoutPorts(addrs []string) []string {
+	if len(addrs) <= 3 {
+		return addrs
+	}
+	var ips []string
+	for _, s := range addrs {
+		if a, err := netip.ParseAddrPort(s); err == nil {
+			s = a.Addr().String()
+		}
+		if !slices.Contains(ips, s) {
+			ips = append(ips, s)
+		}
+	}
+	return ips
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ const (
 // STUN says of their public addresses. Close it, or give it to Dial, which will.
 type Local struct {
 	lanes   []*lane
-	feelers []*lane // which only show how the NAT chooses ports
+	feelers []*lane // closed; they have shown how the NAT chooses ports
 	hosts   []netip.Addr
 }
 
@@ -97,20 +98,28 @@ func gather(ctx context.Context, ports []uint16, servers []string) (*Local, erro
 		l.lanes = append(l.lanes, &lane{port: port})
 	}
 	askAll(ctx, l.lanes, servers)
-	if l.inSequence() {
-		// A few ports more tell the step, and how many others take.
-		for range feelers {
-			if port, err := sock.Open(ctx, 0); err == nil {
-				l.feelers = append(l.feelers, &lane{port: port})
-			}
-		}
-		askAll(ctx, l.feelers, servers)
+	if ports[0] == 0 && l.inSequence() {
+		l.feel(ctx, servers)
 	}
 	if err := ctx.Err(); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// feel asks about a few ports more: they tell the step of a sequence, and how
+// many ports other users take of it.
+func (l *Local) feel(ctx context.Context, servers []string) {
+	for range feelers {
+		if port, err := sock.Open(ctx, 0); err == nil {
+			l.feelers = append(l.feelers, &lane{port: port})
+		}
+	}
+	askAll(ctx, l.feelers, servers)
+	for _, ln := range l.feelers {
+		ln.close()
+	}
 }
 
 func askAll(ctx context.Context, lanes []*lane, servers []string) {
@@ -141,17 +150,38 @@ func (l *lane) askSTUN(ctx context.Context, servers []string) {
 				l.mu.Unlock()
 				return
 			}
-			if res.Mapped.Port() == l.port.Number() {
+			switch {
+			case !res.Mapped.Addr().Is4(): // this host's own address: of little interest
+				time.AfterFunc(max(2*time.Since(start), minSecond), cancel)
+				return
+			case res.Mapped.Port() == l.port.Number():
 				cancel() // port preserving: what others see is the same
 				return
 			}
 			time.AfterFunc(max(2*time.Since(start), minSecond), cancel)
-			if o := res.Other; o.IsValid() && dialable(o) && o.Addr() != res.Origin.Addr() && l.first(o.Addr()) {
-				l.ask(ctx, o.String()) //nolint:errcheck // one more opinion
+			if other, ok := otherAddr(server, res); ok && l.first(other.Addr()) {
+				l.ask(ctx, other.String()) //nolint:errcheck // one more opinion
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// otherAddr is the second address of a server that has one, on the port that was
+// asked. A server that lies must not make us dial into our own network.
+func otherAddr(server string, res stun.Result) (netip.AddrPort, bool) {
+	asked, err := netip.ParseAddrPort(server)
+	port := asked.Port()
+	if err != nil {
+		_, p, err := net.SplitHostPort(server)
+		n, perr := strconv.ParseUint(p, 10, 16)
+		if err != nil || perr != nil {
+			return netip.AddrPort{}, false
+		}
+		port = uint16(n)
+	}
+	o := netip.AddrPortFrom(res.Other.Addr(), port)
+	return o, dialable(o) && o.Addr().Is4() && kindOf(o.Addr()) == KindPublic && o.Addr() != res.Origin.Addr()
 }
 
 // first tells, once, that no other goroutine asks the server at this address.
@@ -245,7 +275,7 @@ func (l *Local) report(known NAT) report {
 		r.Lanes = append(r.Lanes, laneReport{Port: ln.port.Number(), Mapped: ln.mapped[:min(len(ln.mapped), maxMapped)]})
 	}
 	r.NAT, r.Sequence = natOf(l.observed())
-	r.NAT = r.NAT.with(known)
+	r.NAT = r.NAT.with(known, r.publicV4())
 	return r
 }
 
@@ -289,7 +319,7 @@ func (l *Local) STUNError() error {
 
 // Close gives the ports back and lets the mappings go.
 func (l *Local) Close() error {
-	for _, ln := range slices.Concat(l.lanes, l.feelers) {
+	for _, ln := range l.lanes {
 		ln.close()
 	}
 	return nil

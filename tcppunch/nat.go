@@ -32,8 +32,7 @@ const (
 // known.
 type Answer string
 
-// The answers to a SYN. The first is an answer to one that an outgoing SYN has
-// asked for, the others also to one that nothing has.
+// The answers to a SYN.
 const (
 	LetsIn    Answer = "accepted"
 	Silent    Answer = "silent"
@@ -48,8 +47,6 @@ const (
 type NAT struct {
 	Mapping Behavior `json:"mapping,omitempty"`
 	Ports   Ports    `json:"ports,omitempty"`
-	// Unsolicited is the answer to a SYN that nothing has asked for.
-	Unsolicited Answer `json:"unsolicited,omitempty"`
 	// Inbound is the answer to a SYN from where an outgoing one went, without
 	// which there is no simultaneous open (RFC 5382, REQ-2).
 	Inbound Answer `json:"inbound,omitempty"`
@@ -59,6 +56,9 @@ type NAT struct {
 	// Routers is how many routers stand before the public side: an opener's
 	// SYN needs a TTL of one more to open them all. 0 means not known.
 	Routers int `json:"routers,omitempty"`
+	// Public, where it is set, is the public address that this was found out
+	// with. With another one, on another network, it does not count.
+	Public netip.Addr `json:"-"`
 }
 
 // maxRouters bounds what is believed of a path's inside part.
@@ -82,12 +82,22 @@ func (n NAT) ports() string {
 	return "gives every connection another port"
 }
 
-// check bounds what a peer says of its NAT.
-func (n NAT) check() error {
-	if n.Routers < 0 || n.Routers > maxRouters {
-		return fmt.Errorf("%d routers", n.Routers)
+// known leaves of what a peer says of its NAT what this version knows the
+// meaning of.
+func (n NAT) known() NAT {
+	if !slices.Contains([]Behavior{EndpointIndependent, AddressDependent, AddressAndPortDependent}, n.Mapping) {
+		n.Mapping = ""
 	}
-	return nil
+	if !slices.Contains([]Ports{Preserving, Sequential, Random}, n.Ports) {
+		n.Ports = ""
+	}
+	for _, a := range []*Answer{&n.Inbound, &n.Hairpin} {
+		if !slices.Contains([]Answer{LetsIn, Silent, SendsRST, SendsICMP}, *a) {
+			*a = ""
+		}
+	}
+	n.Routers = min(max(n.Routers, 0), maxRouters)
+	return n
 }
 
 // An observation is what one STUN server says of one lane.
@@ -116,6 +126,8 @@ func (s sequence) check() error {
 }
 
 const (
+	// lowest is the lowest port that NATs give out.
+	lowest = 1024
 	// maxSpan is how far apart a few ports may be that came one after another.
 	maxSpan = 1024
 	maxStep = 64
@@ -124,19 +136,19 @@ const (
 
 // next is the port n steps on. Ports below 1024 are skipped, as NATs do.
 func (s sequence) next(n int) uint16 {
-	const low, span = 1024, portsIn - 1024
-	p := (int(s.Last) - low + n*s.Step) % span
+	const span = portsIn - lowest
+	p := (int(s.Last) - lowest + n*s.Step) % span
 	if p < 0 {
 		p += span
 	}
-	return uint16(p + low)
+	return uint16(p + lowest)
 }
 
 // sequenceOf recognises ports that were given out one after another, in
 // whatever order they were asked for. Random ones hardly ever lie that close
 // together: six of them once in 10^8.
 func sequenceOf(ports []uint16) (s sequence, ok bool) {
-	ports = slices.Clone(ports)
+	ports = slices.DeleteFunc(slices.Clone(ports), func(p uint16) bool { return p < lowest })
 	slices.Sort(ports)
 	ports = slices.Compact(ports)
 	n := len(ports)
@@ -167,7 +179,7 @@ func gapTo(ports []uint16, i int) int {
 	if i+1 < len(ports) {
 		return int(ports[i+1]) - int(ports[i])
 	}
-	return int(ports[0]) + portsIn - 1024 - int(ports[i])
+	return int(ports[0]) + portsIn - lowest - int(ports[i])
 }
 
 func divisor(a, b int) int {
@@ -203,20 +215,21 @@ func mappingOf(seen []observation) Behavior {
 // natOf puts together what the lanes' mappings show.
 func natOf(local []uint16, seen []observation) (NAT, sequence) {
 	n := NAT{Mapping: mappingOf(seen)}
-	preserved, four := true, false
+	preserved := 0 // not all need be: another host may have the port
 	var ports []uint16
 	for _, o := range seen {
 		if !o.mapped.Addr().Is4() {
 			continue
 		}
-		four = true
-		preserved = preserved && o.mapped.Port() == local[o.lane]
+		if o.mapped.Port() == local[o.lane] {
+			preserved++
+		}
 		ports = append(ports, o.mapped.Port())
 	}
 	seq, inOrder := sequenceOf(ports)
 	switch {
-	case !four:
-	case preserved:
+	case len(ports) == 0:
+	case 2*preserved > len(ports):
 		n.Ports = Preserving
 		return n, sequence{} // neighbours, but by the choice of this host
 	case inOrder:
@@ -227,15 +240,19 @@ func natOf(local []uint16, seen []observation) (NAT, sequence) {
 	return n, seq
 }
 
-// with completes what the lanes show by what was known before. Where they show
-// something, that is how it is now.
-func (n NAT) with(known NAT) NAT {
+// with completes what the lanes show by what was known before, of the same
+// network, and matters to the peer. Where the lanes show something, that is how
+// it is now.
+func (n NAT) with(known NAT, public netip.Addr) NAT {
+	if known.Public.IsValid() && public.IsValid() && known.Public != public {
+		return n
+	}
 	if n.Mapping == "" && (n.Ports == "" || known.Ports == n.Ports || known.Ports == "") {
 		n.Mapping = known.Mapping
 	}
-	if n.Ports == "" {
+	if n.Ports == "" && known.Ports != Sequential { // of which the lanes would have to show where it stands
 		n.Ports = known.Ports
 	}
-	n.Unsolicited, n.Inbound, n.Hairpin, n.Routers = known.Unsolicited, known.Inbound, known.Hairpin, known.Routers
+	n.Inbound, n.Hairpin = known.Inbound, known.Hairpin
 	return n
 }

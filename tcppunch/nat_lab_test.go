@@ -100,7 +100,7 @@ func TestRoomCarriers(t *testing.T) {
 				lab := natlab.New(t, top)
 				known := make([]NAT, 2)
 				if tt.fails {
-					known[1].Hairpin = SendsRST
+					known[0].Hairpin, known[1].Hairpin = SendsRST, Silent
 				}
 				ra, rb := meet(t, lab, serveSTUN(t, lab), 40*time.Second, known...)
 				if tt.fails {

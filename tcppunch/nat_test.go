@@ -1,6 +1,7 @@
 package tcppunch
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -68,6 +69,95 @@ func TestSequenceNext(t *testing.T) {
 	}
 }
 
+// What is told the peer of a sequence passes the peer's check.
+func FuzzSequenceOf(f *testing.F) {
+	f.Add([]byte{0xff, 0xfa, 0xff, 0xfd, 0, 2, 0, 5})
+	f.Add([]byte{3, 0xe8, 3, 0xeb, 0xff, 0xff, 4, 0, 4, 1, 4, 2})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var ports []uint16
+		for ; len(b) > 1; b = b[2:] {
+			ports = append(ports, uint16(b[0])<<8|uint16(b[1]))
+		}
+		s, ok := sequenceOf(ports)
+		if err := s.check(); err != nil {
+			t.Errorf("%v: %v", ports, err)
+		}
+		if ok && (s.Step < 1 || s.Gap < 1 || !slices.Contains(ports, s.Last)) {
+			t.Errorf("%v: %v", ports, s)
+		}
+	})
+}
+
+// Where an answer of STUN's was lost, what is done is less, and still fits.
+func TestPlanWithoutAnswers(t *testing.T) {
+	classes := []portClass{fixed, perLane, perDial, random}
+	for _, ca := range classes {
+		for _, cb := range classes {
+			for missing := range roomLanes {
+				a, b := side("203.0.113.10", ca, ""), side("203.0.113.20", cb, "")
+				b.Lanes[missing].Mapped = nil
+				for round := range 4 {
+					pa := plan(situation{SideA, round, 4, 256, a, b})
+					pb := plan(situation{SideB, round, 4, 256, b, a})
+					for lane := range 2 {
+						if (len(lanePart(pa, lane)) == 0) != (len(lanePart(pb, lane)) == 0) {
+							t.Errorf("%d × %d, lane %d without an answer, round %d, lane %d: one side alone", ca, cb, missing, round, lane)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// Both sides know when it is over, and not before something was tried.
+func TestOver(t *testing.T) {
+	refuses := side("203.0.113.10", fixed, SendsRST)
+	other := side("203.0.113.20", fixed, Silent)
+	six := side("203.0.113.20", fixed, Silent)
+	six.Hosts = append(six.Hosts, netip.MustParseAddr("2001:db8::2"))
+	ula := side("203.0.113.10", random, "")
+	ula.Hosts = append(ula.Hosts, netip.MustParseAddr("fd00::1"))
+	random6 := side("203.0.113.20", random, "")
+	random6.Hosts = six.Hosts
+	tests := []struct {
+		name string
+		a, b report
+		over bool
+	}{
+		{"possible", side("203.0.113.10", fixed, ""), other, false},
+		{"both refuse", refuses, other, true},
+		{"both refuse, one has IPv6", refuses, six, true},
+		{"random on both sides, IPv6 between them", ula, random6, false},
+	}
+	for _, tt := range tests {
+		for round := range 2 {
+			sa, sb := situation{SideA, round, 4, 256, tt.a, tt.b}, situation{SideB, round, 4, 256, tt.b, tt.a}
+			pa, pb := plan(sa), plan(sb)
+			for _, err := range []error{sa.over(pa), sb.over(pb)} {
+				if errors.Is(err, ErrImpossible) != tt.over {
+					t.Errorf("%s, round %d: got %v", tt.name, round, err)
+				}
+			}
+			if tried := len(lanePart(pa, 0)) > 0; tt.a.class(0) == fixed && tried != (round == 0 || !tt.over) {
+				t.Errorf("%s, round %d: tried %v", tt.name, round, tried)
+			}
+		}
+	}
+}
+
+// What a peer's NAT is said to be and this version does not know counts for nothing.
+func TestNATKnown(t *testing.T) {
+	odd := NAT{Mapping: "odd", Ports: "by moonlight", Inbound: "\x1b[2J", Hairpin: "perhaps", Routers: -3}
+	if got := odd.known(); got != (NAT{}) {
+		t.Errorf("got %v", got)
+	}
+	good := NAT{Mapping: AddressDependent, Ports: Sequential, Inbound: SendsRST, Hairpin: LetsIn, Routers: 2}
+	if got := good.known(); got != good {
+		t.Errorf("got %v, want %v", got, good)
+	}
+}
+
 // saw makes observations: lane, server and mapped address, three to a word.
 func saw(s string) []observation {
 	servers := map[byte]string{'a': "198.51.100.1:3478", 'b': "198.51.100.1:3479", 'c': "198.51.100.2:3478"}
@@ -107,19 +197,24 @@ func TestNATOf(t *testing.T) {
 }
 
 func TestNATWith(t *testing.T) {
-	known := NAT{Mapping: AddressDependent, Ports: Sequential, Inbound: SendsRST, Routers: 2}
+	here, elsewhere := netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("203.0.113.20")
+	random := NAT{Mapping: AddressAndPortDependent, Ports: Random, Inbound: LetsIn, Public: here}
+	sequential := NAT{Mapping: AddressDependent, Ports: Sequential, Inbound: SendsRST, Hairpin: Silent, Public: here}
 	tests := []struct {
-		name      string
-		now, want NAT
+		name             string
+		now, known, want NAT
 	}{
-		{"nothing was seen", NAT{}, known},
-		{"what the lanes cannot tell", NAT{Ports: Sequential}, known},
-		{"what the lanes show is newer", NAT{Mapping: EndpointIndependent, Ports: Random},
-			NAT{Mapping: EndpointIndependent, Ports: Random, Inbound: SendsRST, Routers: 2}},
-		{"another network, it seems", NAT{Ports: Preserving}, NAT{Ports: Preserving, Inbound: SendsRST, Routers: 2}},
+		{"nothing was seen", NAT{}, random, NAT{Mapping: AddressAndPortDependent, Ports: Random, Inbound: LetsIn}},
+		{"a sequence has to be seen", NAT{}, sequential, NAT{Mapping: AddressDependent, Inbound: SendsRST, Hairpin: Silent}},
+		{"what the lanes cannot tell", NAT{Ports: Sequential}, sequential,
+			NAT{Mapping: AddressDependent, Ports: Sequential, Inbound: SendsRST, Hairpin: Silent}},
+		{"what the lanes show is newer", NAT{Mapping: EndpointIndependent, Ports: Random}, sequential,
+			NAT{Mapping: EndpointIndependent, Ports: Random, Inbound: SendsRST, Hairpin: Silent}},
+		{"other ports, so another mapping perhaps", NAT{Ports: Preserving}, sequential, NAT{Ports: Preserving, Inbound: SendsRST, Hairpin: Silent}},
+		{"another network", NAT{Ports: Preserving}, NAT{Inbound: SendsRST, Hairpin: Silent, Public: elsewhere}, NAT{Ports: Preserving}},
 	}
 	for _, tt := range tests {
-		if got := tt.now.with(known); got != tt.want {
+		if got := tt.now.with(tt.known, here); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -159,10 +254,12 @@ func TestClass(t *testing.T) {
 		{"symmetric, random", NAT{Mapping: AddressAndPortDependent, Ports: Random}, 0, random},
 		{"random, the better kind first", NAT{Ports: Random}, 1, fixed},
 		{"random, then the worse", NAT{Ports: Random}, 2, random},
+		{"random, in turns", NAT{Ports: Random}, 4, fixed},
+		{"a sequence, then the worse kind", NAT{Ports: Sequential}, 3, perDial},
 	}
 	for _, tt := range tests {
 		r := behind("203.0.113.10", "192.168.1.2")
-		r.NAT = tt.nat
+		r.NAT, r.Sequence = tt.nat, sequence{Last: 7000, Step: 1, Gap: 1}
 		if got := r.class(tt.round); got != tt.want {
 			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
 		}
@@ -170,11 +267,26 @@ func TestClass(t *testing.T) {
 	if got := behind("", "192.168.1.2").class(0); got != unmapped {
 		t.Errorf("without STUN: got %d", got)
 	}
+	if got := behind("10.1.2.3", "192.168.1.2").class(0); got != unmapped {
+		t.Errorf("with a server in a private network: got %d", got)
+	}
+	busy := side("203.0.113.10", perDial, "")
+	busy.Sequence.Gap = 50
+	if got := busy.class(0); got != random {
+		t.Errorf("a sequence that many others use: got %d", got)
+	}
+	none := side("203.0.113.10", perLane, "")
+	none.Sequence = sequence{}
+	if got := none.class(0); got != fixed {
+		t.Errorf("a sequence that is not known: got %d", got)
+	}
 }
 
 func TestHopeless(t *testing.T) {
 	noHairpin := side("203.0.113.10", fixed, "")
 	noHairpin.NAT.Hairpin = Silent
+	maybe := side("203.0.113.30", random, "")
+	maybe.NAT.Mapping = ""
 	tests := []struct {
 		name string
 		a, b report
@@ -188,24 +300,27 @@ func TestHopeless(t *testing.T) {
 		{"random and random", side("203.0.113.10", random, ""), side("203.0.113.20", random, ""), "random port; theirs gives every connection a random"},
 		{"random and sequential", side("203.0.113.10", random, ""), side("203.0.113.20", perDial, ""), "random port; theirs gives every connection another"},
 		{"one public address", side("203.0.113.10", fixed, ""), side("203.0.113.10", fixed, ""), ""},
-		{"one public address, no hairpin", side("203.0.113.10", fixed, ""), noHairpin, "hairpin"},
+		{"one public address, no hairpin", noHairpin, noHairpin, "hairpin"},
+		{"one public address, no hairpin, says one side", side("203.0.113.10", fixed, ""), noHairpin, ""},
+		{"random, or so it seems", maybe, maybe, ""},
 		{"no hairpin, which does not matter", side("203.0.113.20", fixed, ""), noHairpin, ""},
 		{"no STUN", side("", random, Silent), side("203.0.113.20", random, Silent), ""},
 	}
 	for _, tt := range tests {
-		got := hopeless(tt.a, tt.b, 0)
+		got := hopeless(tt.a, tt.b)
 		if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
-		if back := hopeless(tt.b, tt.a, 0); (back == "") != (got == "") {
+		if back := hopeless(tt.b, tt.a); (back == "") != (got == "") {
 			t.Errorf("%s: the sides disagree: %q and %q", tt.name, got, back)
 		}
 	}
 }
 
 // Whatever the two NATs are, what one side does on a lane in a round is answered
-// by the other: one opens, before the other connects, and no opener sits behind
-// a router that would turn the connector away.
+// by the other: one opens, before the other connects; and where only one lane
+// has its turn, no opener sits behind a router that would turn the connector
+// away.
 func TestPlanFits(t *testing.T) {
 	classes := []portClass{fixed, perLane, perDial, random}
 	for _, ca := range classes {
@@ -216,13 +331,17 @@ func TestPlanFits(t *testing.T) {
 				for round := range 2 {
 					pa := plan(situation{SideA, round, 4, 256, a, b})
 					pb := plan(situation{SideB, round, 4, 256, b, a})
+					if (a.NAT.refuses() || b.NAT.refuses()) && max(ca, cb) == random && len(lanePart(pa, 0))*len(lanePart(pa, 1)) > 0 {
+						t.Errorf("%d × %d: two searches at once", ca, cb)
+					}
 					for lane := range 2 {
 						la, lb := lanePart(pa, lane), lanePart(pb, lane)
 						opener, connector, refuses := lb, la, b.NAT.refuses()
 						if lane == 1 {
 							opener, connector, refuses = la, lb, a.NAT.refuses()
 						}
-						if (len(la) == 0) != (len(lb) == 0) || len(la) > 0 && refuses {
+						inTurn := len(lanePart(pa, 1-lane)) == 0
+						if (len(la) == 0) != (len(lb) == 0) || len(la) > 0 && refuses && inTurn {
 							t.Errorf("%d × %d, %v, round %d, lane %d: %v and %v", ca, cb, inbound, round, lane, la, lb)
 						}
 						for _, s := range opener {

@@ -79,9 +79,7 @@ func (m *message) checkReport() error {
 	if r == nil || len(r.Lanes) == 0 || len(r.Lanes) > maxLanes || len(r.Hosts) > maxHosts {
 		return fmt.Errorf("%w: too few or too many addresses", errMessage)
 	}
-	if err := r.NAT.check(); err != nil {
-		return fmt.Errorf("%w: %w", errMessage, err)
-	}
+	r.NAT = r.NAT.known()
 	if err := r.Sequence.check(); err != nil {
 		return fmt.Errorf("%w: %w", errMessage, err)
 	}
@@ -97,7 +95,7 @@ func (m *message) checkReport() error {
 		}
 		for i, a := range l.Mapped {
 			l.Mapped[i] = unmap(a)
-			if !dialable(l.Mapped[i]) || l.Mapped[i].Addr().IsLoopback() || l.Mapped[i].Addr().Zone() != "" {
+			if !dialable(l.Mapped[i]) || l.Mapped[i].Addr().IsLoopback() || l.Mapped[i].Addr().IsLinkLocalUnicast() || l.Mapped[i].Addr().Zone() != "" {
 				return fmt.Errorf("%w: mapping %v", errMessage, a)
 			}
 		}

@@ -85,8 +85,10 @@ func FuzzDecodeMessage(f *testing.F) {
 		if err != nil || m.Report == nil || m.Type == typeGo || m.Type == typePong || m.Type == typeSync {
 			return
 		}
-		mine := behind("203.0.113.10", "192.168.1.2 2001:db8::9")
-		for round := range 3 {
+		for i := range 8 {
+			round, c := i/2, []portClass{fixed, random}[i%2]
+			mine := side("203.0.113.10", c, "")
+			mine.Hosts = addrs("192.168.1.2 2001:db8::9")
 			p := plan(situation{side: SideB, round: round, ttl: 4, sockets: 256, mine: mine, theirs: *m.Report})
 			var all []netip.AddrPort
 			for _, s := range p.steps {
@@ -95,7 +97,7 @@ func FuzzDecodeMessage(f *testing.F) {
 			for _, b := range p.bursts {
 				all = slices.AppendSeq(all, b.targets())
 			}
-			if len(all) > 8*maxHosts+2*maxGuesses*roomLanes+256*dialsPerSocket {
+			if len(all) > 8*maxHosts+2*maxGuessed*roomLanes+256*dialsPerSocket {
 				t.Errorf("would dial %d addresses", len(all))
 			}
 			for _, a := range all {

@@ -66,6 +66,7 @@ type step struct {
 	when      moment
 	technique Technique
 	ttl       int
+	brief     bool // ends with its round: the ports are others in the next
 }
 
 // A burst is many attempts of a round's plan, because a port is not known.
@@ -95,9 +96,15 @@ func (p roundPlan) empty() bool    { return len(p.steps)+len(p.bursts) == 0 }
 func (p roundPlan) searches() bool { return len(p.bursts) > 0 }
 
 // over tells why no further round could do more than this one, nil if it could.
-func (p roundPlan) over() error {
-	far := func(s step) bool { return s.kind != KindPrivate }
-	if p.hopeless == "" || slices.ContainsFunc(p.steps, far) {
+// Both sides come to the same end.
+func (s situation) over(p roundPlan) error {
+	if p.hopeless == "" {
+		return nil
+	}
+	other := s
+	other.side, other.mine, other.theirs = SideA+SideB-s.side, s.theirs, s.mine
+	ipv6 := func(s step) bool { return s.kind == KindIPv6 }
+	if slices.ContainsFunc(p.steps, ipv6) || slices.ContainsFunc(plan(other).steps, ipv6) {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrImpossible, p.hopeless)
@@ -117,7 +124,7 @@ type situation struct {
 // just dialled, on lane 0. Steps of one moment are in order: who opens does so
 // before anything can come back.
 func plan(s situation) roundPlan {
-	p := roundPlan{hopeless: hopeless(s.mine, s.theirs, s.round)}
+	p := roundPlan{hopeless: hopeless(s.mine, s.theirs)}
 	opens, connects, opening, connecting := 0, 1, onOffer, onGo
 	if s.side == SideA {
 		opens, connects, opening, connecting = 1, 0, onAnswer, onAnswer
@@ -152,27 +159,33 @@ func (p *roundPlan) direct(s situation, lane int, when moment, t Technique) {
 			p.add(s, step{lane: lane, remote: a, kind: kind, when: when, technique: t})
 		}
 	}
-	for _, a := range l.Mapped {
-		if a.Addr().Is6() && s.mine.reaches(a.Addr()) && t != Plain {
-			p.add(s, step{lane: lane, remote: a, kind: kindOf(a.Addr()), when: when, technique: t})
+	for _, a := range l.Mapped { // but for what mapped does
+		kind := kindOf(a.Addr())
+		if kind != KindPublic && s.mine.reaches(a.Addr()) && (kind == KindPrivate) == (t == Plain) {
+			p.add(s, step{lane: lane, remote: a, kind: kind, when: when, technique: t})
 		}
 	}
 }
 
-// mapped adds what a lane does over IPv4 through the NATs.
+// mapped adds what a lane does over IPv4 through the NATs. What is hopeless by a
+// test that was made before is tried once all the same: a test may be wrong.
 func (p *roundPlan) mapped(s situation, lane int, when moment, t Technique) {
-	if lane >= len(s.mine.Lanes) || lane >= len(s.theirs.Lanes) || p.hopeless != "" || s.theirs.class(s.round) == unmapped ||
+	if lane >= len(s.mine.Lanes) || lane >= len(s.theirs.Lanes) || p.hopeless != "" && s.round > 0 ||
 		!s.mine.reaches(s.theirs.publicV4()) {
 		return
 	}
 	mine, theirs := s.mine.class(s.round), s.theirs.class(s.round)
 	switch {
+	case theirs == unmapped:
+		return
 	case mine == fixed && theirs == fixed && lane == 2:
-	case lane == 2 || !s.useful(lane):
+	case lane == 2 || !s.useful(lane) || max(mine, theirs) == random && min(mine, theirs) >= perDial:
 		return
 	case mine == random || theirs == random:
 		p.birthday(s, lane, when, t)
 		return
+	case mine == perDial && theirs == perDial && samePublicAddress(s.mine, s.theirs):
+		return // both take ports out of one sequence, which is not foreseen
 	case mine == perDial && theirs == perDial:
 		remotes := openerBlocks(s.theirs, s.sockets)
 		if t == Connector {
@@ -191,7 +204,8 @@ func (p *roundPlan) mapped(s situation, lane int, when moment, t Technique) {
 		if g.predicted {
 			kind = KindPredicted
 		}
-		p.add(s, step{lane: lane, remote: g.addr, kind: kind, when: when, technique: t})
+		brief := max(mine, theirs) > fixed
+		p.add(s, step{lane: lane, remote: g.addr, kind: kind, when: when, technique: t, brief: brief})
 	}
 }
 
@@ -216,6 +230,9 @@ func (p *roundPlan) birthday(s situation, lane int, when moment, t Technique) {
 	}
 	b.fresh = true
 	few := s.theirs.few(lane, s.round)
+	if len(few) == 0 {
+		return
+	}
 	for i := range b.dials {
 		b.remotes = append(b.remotes, few[i%len(few)].addr)
 	}
@@ -243,24 +260,24 @@ func (s situation) predicts() bool {
 	return false
 }
 
-// useful tells whether a lane can connect through the NATs: not when its
-// opener's router turns away every inbound SYN. Where each dial spends a port
-// that the other side counts on, or hundreds of sockets are needed, only one
-// lane has its turn in a round.
+// useful tells whether a lane has its turn in a round. All have, but where each
+// dial spends a port that the other side counts on, or hundreds of sockets are
+// needed: then it is one, and not one whose opener's router is known to turn away
+// every inbound SYN, if that can be helped.
 func (s situation) useful(lane int) bool {
 	offerer, answerer := s.mine, s.theirs
 	if s.side == SideB {
 		offerer, answerer = answerer, offerer
 	}
-	refused := [...]bool{answerer.NAT.refuses(), offerer.NAT.refuses()} // by lane
 	a, b := offerer.class(s.round), answerer.class(s.round)
 	if max(a, b) < perDial || max(a, b) == perDial && min(a, b) == fixed {
-		return !refused[lane]
+		return true
 	}
 	turn := 0
 	if a == random {
 		turn = 1 // its open ports, the other's dials
 	}
+	refused := [...]bool{answerer.NAT.refuses(), offerer.NAT.refuses()} // by lane
 	if s.round%2 == 1 {
 		turn = 1 - turn
 	}

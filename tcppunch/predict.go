@@ -19,30 +19,36 @@ const (
 )
 
 // class tells what this side's ports are in a round. What two ports of one STUN
-// server cannot tell apart is taken for the better kind first.
+// server cannot tell apart is taken for the better kind in two rounds and for
+// the worse in the next two.
 func (r report) class(round int) portClass {
 	if !r.publicV4().IsValid() {
 		return unmapped
 	}
-	n := r.NAT
+	n, worse := r.NAT, round%4 >= 2
 	switch {
 	case n.Mapping == EndpointIndependent, n.Ports == Preserving, n.Ports == "":
 		return fixed
-	case n.Ports == Sequential && n.Mapping == AddressAndPortDependent:
-		return perDial
-	case n.Ports == Sequential:
-		return perLane
-	case n.Mapping == "" && round < 2:
+	case n.Ports == Random && n.Mapping == "" && !worse:
 		return fixed
+	case n.Ports == Random:
+		return random
+	case r.Sequence.Step == 0: // it is in none
+		return fixed
+	case r.Sequence.Gap > maxGap:
+		return random
+	case n.Mapping == AddressAndPortDependent, n.Mapping == "" && worse:
+		return perDial
 	}
-	return random
+	return perLane
 }
 
-// publicV4 returns the public IPv4 address, the first that a lane has.
+// publicV4 returns the public IPv4 address, the first that a lane has. Others
+// are not searched through or predicted on: they are nobody's NAT.
 func (r report) publicV4() netip.Addr {
 	for _, l := range r.Lanes {
 		for _, a := range l.Mapped {
-			if a.Addr().Is4() {
+			if a.Addr().Is4() && kindOf(a.Addr()) == KindPublic {
 				return a.Addr()
 			}
 		}
@@ -53,7 +59,11 @@ func (r report) publicV4() netip.Addr {
 // Bounds of how many ports are tried where one is predicted.
 const (
 	minGuesses = 8
-	maxGuesses = 24
+	maxGuesses = 24 // in the first round, as many more in each that follows
+	// maxGap is from where on a port is sooner found by chance.
+	maxGap = 6
+	// maxGuessed bounds all of them.
+	maxGuessed = 96
 )
 
 // A guess is where a lane of the peer may be met.
@@ -69,16 +79,19 @@ func (r report) guesses(lane, round int) []guess {
 	c := r.class(round)
 	if c == fixed || c == perLane && r.NAT.Mapping == "" {
 		for _, a := range r.Lanes[lane].Mapped {
-			if a.Addr().Is4() {
+			if a.Addr().Is4() && kindOf(a.Addr()) == KindPublic {
 				gs = append(gs, guess{a, false})
 			}
+		}
+		if len(gs) == 0 && c == fixed { // STUN's answer was lost
+			gs = append(gs, guess{netip.AddrPortFrom(r.publicV4(), r.Lanes[lane].Port), true})
 		}
 	}
 	if c != perLane && c != perDial {
 		return gs
 	}
-	steps := int(math.Ceil(4*r.Sequence.Gap)) + 4
-	for n := range min(max(steps, minGuesses), maxGuesses) {
+	steps := max(int(math.Ceil(4*r.Sequence.Gap))+4, minGuesses)
+	for n := range min(steps*(1+round), maxGuesses*(1+round), maxGuessed) {
 		gs = append(gs, guess{netip.AddrPortFrom(r.publicV4(), r.Sequence.next(n+1)), true})
 	}
 	return gs
@@ -99,16 +112,17 @@ func (r report) few(lane, round int) []guess {
 }
 
 // hopeless tells why no direct TCP connection over IPv4 can come about between
-// two sides, or "". It is the same for both of them, but for who "you" are.
-func hopeless(mine, theirs report, round int) string {
-	a, b := mine.class(round), theirs.class(round)
+// two sides, or "". It is the same for both of them, but for who "you" are. What
+// is not certain is taken for the better kind.
+func hopeless(mine, theirs report) string {
+	a, b := mine.class(0), theirs.class(0)
 	switch {
 	case a == unmapped || b == unmapped:
 		return ""
 	case mine.NAT.refuses() && theirs.NAT.refuses():
 		return fmt.Sprintf("both routers turn away incoming TCP, even in answer to an outgoing one (yours: %s; theirs: %s)",
 			mine.NAT.Inbound, theirs.NAT.Inbound)
-	case samePublicAddress(mine, theirs) && (mine.NAT.noHairpin() || theirs.NAT.noHairpin()):
+	case samePublicAddress(mine, theirs) && mine.NAT.noHairpin() && theirs.NAT.noHairpin():
 		return "both sides are behind one public address, and the router there does not connect its own users with each other (no hairpin)"
 	case max(a, b) == random && min(a, b) >= perDial:
 		return fmt.Sprintf("your router %s; theirs %s", mine.NAT.ports(), theirs.NAT.ports())
@@ -141,7 +155,7 @@ func openerBlocks(connector report, sockets int) []netip.AddrPort {
 		p := connector.Sequence.next(int(math.Round(float64(b+1) * connector.Sequence.Gap)))
 		out = append(out, slices.Repeat([]netip.AddrPort{netip.AddrPortFrom(connector.publicV4(), p)}, blockSize)...)
 	}
-	return out
+	return out[:min(len(out), sockets)]
 }
 
 func connectorBlocks(opener report, sockets int) []netip.AddrPort {

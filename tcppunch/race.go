@@ -169,22 +169,24 @@ func (r *race) tried(from netip.Addr) {
 // or the race ends.
 func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 	ctx := r.life
-	if !r.try(a.Remote.Addr()) {
+	guessing := r.pin.isZero() || r.cfg.Auth != nil // else a certificate decides, which nobody guesses
+	if guessing && !r.try(a.Remote.Addr()) {
 		sock.Discard(tcp)
 		return
 	}
 	r.count(r.shaking, a.Kind, 1)
 	l, err := r.authenticate(ctx, tcp, a)
+	if err != nil && ctx.Err() == nil {
+		r.failed(a, err)
+	}
+	if guessing {
+		r.tried(a.Remote.Addr())
+	}
 	if err != nil {
 		r.count(r.shaking, a.Kind, -1)
-		if ctx.Err() == nil {
-			r.failed(a, err)
-		}
-		r.tried(a.Remote.Addr())
 		closeAfter(tcp, err)
 		return
 	}
-	r.tried(a.Remote.Addr())
 	from := began
 	if r.cfg.Signaler != nil || began.Before(r.known) { // the slot may be older than this Dial
 		from = r.known

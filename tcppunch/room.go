@@ -17,6 +17,7 @@ type room struct {
 	peer   report
 	locals []*Local           // of the rounds since
 	end    context.CancelFunc // ends what the last round had only for itself
+	idle   bool               // there is nothing that could be tried
 }
 
 // A round is what one side does in it.
@@ -27,6 +28,7 @@ type round struct {
 	ttl   int
 	mine  report
 	plan  roundPlan
+	over  error // why no other round would do more
 }
 
 // searchTime is how much longer a round is in which a port has to be found by
@@ -53,7 +55,7 @@ func (rm *room) meet(ctx context.Context) error {
 		if errors.Is(err, ErrImpossible) {
 			wait = rm.race.cfg.RoundTime / 2
 		}
-		if sleep(ctx, wait) == nil {
+		if rm.idle || sleep(ctx, wait) == nil {
 			rm.cancel(err)
 		}
 	})
@@ -95,14 +97,15 @@ func (rm *room) offerer(ctx context.Context) error {
 			return err
 		}
 		rm.begin(ctx, rd)
-		if err := rd.plan.over(); err != nil && rd.plan.empty() {
-			return err
+		if rd.over != nil && rd.plan.empty() {
+			rm.idle = true
+			return rd.over
 		}
 		if err := rm.offererRound(ctx, rd, start); err != nil {
 			return err
 		}
-		if err := rd.plan.over(); err != nil {
-			return err
+		if rd.over != nil {
+			return rd.over
 		}
 	}
 	return nil
@@ -110,10 +113,6 @@ func (rm *room) offerer(ctx context.Context) error {
 
 // offererRound is what comes after the answer.
 func (rm *room) offererRound(ctx context.Context, rd *round, start time.Time) error {
-	length := rm.race.cfg.RoundTime
-	if rd.plan.searches() {
-		length += searchTime
-	}
 	rm.take(ctx, rd, onAnswer)
 	rtt, err := rm.measure(ctx, rd.n)
 	if err != nil {
@@ -129,7 +128,15 @@ func (rm *room) offererRound(ctx context.Context, rd *round, start time.Time) er
 		return err
 	}
 	rm.take(ctx, rd, onSync)
-	return sleep(ctx, time.Until(start.Add(length)))
+	return sleep(ctx, time.Until(start.Add(rm.length(rd))))
+}
+
+// length is how long a round lasts.
+func (rm *room) length(rd *round) time.Duration {
+	if rd.plan.searches() {
+		return rm.race.cfg.RoundTime + searchTime
+	}
+	return rm.race.cfg.RoundTime
 }
 
 // measure tells the other side to go, and how long the answer takes.
@@ -161,8 +168,9 @@ func (rm *room) answerer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := rd.plan.over(); err != nil && rd.plan.empty() {
-			return err
+		if rd.over != nil && rd.plan.empty() {
+			rm.idle = true
+			return rd.over
 		}
 		if _, err := rm.await(ctx, typeGo, n); err != nil {
 			return err
@@ -175,7 +183,10 @@ func (rm *room) answerer(ctx context.Context) error {
 			return err
 		}
 		rm.take(ctx, rd, onSync)
-		if err := rd.plan.over(); err != nil || offer.Last {
+		if rd.over != nil || offer.Last {
+			return rd.over
+		}
+		if err := sleep(ctx, rm.length(rd)-rm.race.cfg.RoundTime/2); err != nil {
 			return err
 		}
 	}
@@ -213,14 +224,7 @@ func (rm *room) gather(ctx context.Context, n int, known NAT) (*round, error) {
 		}
 		rm.locals = append(rm.locals, local)
 	}
-	rd := &round{n: n, local: local, ttl: openerTTL(known, n), mine: local.report(known)}
-	if cfg.TTL > 0 {
-		rd.ttl = cfg.TTL
-		if n > 0 {
-			rd.ttl = otherTTL(cfg.TTL, n-1)
-		}
-	}
-	return rd, nil
+	return &round{n: n, local: local, ttl: openerTTL(cfg.TTL, known, n), mine: local.report(known)}, nil
 }
 
 // learn takes what the peer says of itself. The certificate is that of the
@@ -260,9 +264,9 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 	for i, l := range rd.local.lanes {
 		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), nil)
 	}
-	rd.plan = plan(situation{
-		side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer,
-	})
+	s := situation{side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer}
+	rd.plan = plan(s)
+	rd.over = s.over(rd.plan)
 }
 
 // take starts the steps that are due, each when the ones before are on their way.
@@ -273,7 +277,7 @@ func (rm *room) take(ctx context.Context, rd *round, when moment) {
 			continue
 		}
 		life := ctx
-		if s.kind == KindPredicted {
+		if s.brief {
 			life = rd.ctx
 		}
 		t := tuple{port: rd.local.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}

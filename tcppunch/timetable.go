@@ -78,24 +78,28 @@ func slotTTL(ttl int, slot int64) int {
 	return guesses[(c/3)%int64(len(guesses))]
 }
 
-// openerTTL is what an opener's first SYN has in a round of a room: enough to
-// open this side's routers, if it is known how many there are, else what was
-// enough for most. Later rounds try others.
-func openerTTL(n NAT, round int) int {
+// openerTTL is what an opener's SYN has in a round of a room: what was asked for,
+// or enough to open this side's routers, if it is known how many there are, else
+// what is enough for most. Later rounds try others, and come back to what is known.
+func openerTTL(wanted int, n NAT, round int) int {
 	ttl := defaultTTL
-	if n.Routers > 0 {
+	switch {
+	case wanted > 0:
+		ttl = wanted
+	case n.Routers > 0:
 		ttl = n.Routers + 1
+	}
+	if wanted == 0 && n.Routers > 0 {
+		if round%2 == 0 {
+			return ttl
+		}
+		round = 1 + round/2
 	}
 	if round == 0 {
 		return ttl
 	}
-	return otherTTL(ttl, round-1)
-}
-
-// otherTTL is the i-th guess, from 0, after the first one has failed.
-func otherTTL(ttl, i int) int {
-	guesses := slices.DeleteFunc([]int{2, 7, 3, 4, 10}, func(g int) bool { return g == ttl })
-	return guesses[i%len(guesses)]
+	guesses := slices.DeleteFunc([]int{2, 7, ttl + 1, 3, 10}, func(g int) bool { return g == ttl })
+	return guesses[(round-1)%len(guesses)]
 }
 
 // forGood is the timetable of a tuple whose role does not change.
