@@ -10,7 +10,7 @@ import (
 
 // freshTime is how long what was gathered is of use: routers forget mappings, and
 // servers close connections, over which nothing goes.
-const freshTime = 10 * time.Second
+const freshTime = 3 * time.Second
 
 // A gathering is a tcppunch.Gather beside something else.
 type gathering struct {

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -29,9 +29,9 @@ type routers struct {
 	out     *output
 	counted chan struct{} // closed when their number is known, or will not be
 
-	mu      sync.Mutex
-	nat     tcppunch.NAT // guarded by mu
-	checked bool         // guarded by mu
+	mu    sync.Mutex
+	nat   tcppunch.NAT // guarded by mu
+	tried bool         // the whole check; guarded by mu
 }
 
 // newRouters begins to count them, until ctx ends.
@@ -52,31 +52,38 @@ func newRouters(ctx context.Context, servers []string, out *output) *routers {
 // countRouters counts those on the way to the first server that has an IPv4
 // address.
 func countRouters(ctx context.Context, servers []string) (int, error) {
-	var err error
+	err := errors.New("no server with an IPv4 address")
 	for _, s := range servers {
 		host, _, serr := net.SplitHostPort(s)
 		if serr != nil {
 			continue
 		}
-		var ips []netip.Addr
-		if ips, err = net.DefaultResolver.LookupNetIP(ctx, "ip4", host); err == nil && len(ips) > 0 {
+		ips, lerr := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+		if lerr == nil && len(ips) > 0 {
 			return natcheck.Routers(ctx, ips[0].Unmap())
 		}
+		err = errors.Join(err, lerr)
 	}
 	return 0, err
 }
 
-// check makes the whole check, unless that was done.
+// check makes the whole check, once.
 func (r *routers) check(ctx context.Context) {
 	r.mu.Lock()
-	done := r.checked
+	tried := r.tried
+	r.tried = true
 	r.mu.Unlock()
-	if done {
+	if tried {
 		return
 	}
 	rep, err := natcheck.Run(ctx, &natcheck.Options{Servers: r.servers})
 	if err != nil {
 		r.out.detail("checking the routers: %v", err)
+		if errors.Is(ctx.Err(), context.Canceled) { // the other side has come: there may be time later
+			r.mu.Lock()
+			r.tried = false
+			r.mu.Unlock()
+		}
 		return
 	}
 	nat := natOf(rep)
@@ -86,7 +93,7 @@ func (r *routers) check(ctx context.Context) {
 	if nat.Routers == 0 {
 		nat.Routers = r.nat.Routers
 	}
-	r.nat, r.checked = nat, true
+	r.nat = nat
 }
 
 // know is what a Dial asks before each round. The check makes mappings that a
@@ -129,10 +136,16 @@ func natOf(rep *natcheck.Report) tcppunch.NAT {
 		natcheck.RST:      tcppunch.SendsRST,
 		natcheck.ICMP:     tcppunch.SendsICMP,
 	}
-	hairpins := map[natcheck.Answer]tcppunch.Answer{natcheck.Yes: tcppunch.LetsIn, natcheck.No: tcppunch.Silent}
-	return tcppunch.NAT{
-		Mapping: mappings[rep.TCP.Mapping], Ports: ports[rep.TCP.Ports],
-		Unsolicited: answers[rep.TCP.Unsolicited], Inbound: answers[rep.TCP.InboundSYN],
-		Hairpin: hairpins[rep.TCP.Hairpin], Routers: max(rep.Routers, 0),
+	nat := tcppunch.NAT{
+		Mapping: mappings[rep.TCP.Mapping], Ports: ports[rep.TCP.Ports], Inbound: answers[rep.TCP.InboundSYN],
+		Routers: max(rep.Routers, 0), Public: rep.TCP.Mapped.Addr(),
 	}
+	switch {
+	case rep.TCP.Hairpin == natcheck.Yes:
+		nat.Hairpin = tcppunch.LetsIn
+	case rep.TCP.Hairpin == natcheck.No && (nat.Mapping == tcppunch.EndpointIndependent || nat.Ports == tcppunch.Preserving):
+		// Else the mapping that was dialled may have been another one.
+		nat.Hairpin = tcppunch.Silent
+	}
+	return nat
 }

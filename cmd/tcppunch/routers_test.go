@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/tcppunch/tcppunch/stunt/natcheck"
@@ -20,15 +21,19 @@ func TestNATOf(t *testing.T) {
 			Mapping: natcheck.EndpointIndependent, Ports: natcheck.Preserving, Unsolicited: natcheck.Silent,
 			InboundSYN: natcheck.Accepted, Hairpin: natcheck.No,
 		}}, tcppunch.NAT{
-			Mapping: tcppunch.EndpointIndependent, Ports: tcppunch.Preserving, Unsolicited: tcppunch.Silent,
-			Inbound: tcppunch.LetsIn, Hairpin: tcppunch.Silent, Routers: 1,
+			Mapping: tcppunch.EndpointIndependent, Ports: tcppunch.Preserving, Inbound: tcppunch.LetsIn, Hairpin: tcppunch.Silent, Routers: 1,
 		}},
 		{"an office", natcheck.Report{Routers: 3, TCP: natcheck.Transport{
 			Mapping: natcheck.AddressAndPortDependent, Ports: natcheck.Random, Unsolicited: natcheck.RST,
 			InboundSYN: natcheck.ICMP, Hairpin: natcheck.Yes,
 		}}, tcppunch.NAT{
-			Mapping: tcppunch.AddressAndPortDependent, Ports: tcppunch.Random, Unsolicited: tcppunch.SendsRST,
-			Inbound: tcppunch.SendsICMP, Hairpin: tcppunch.LetsIn, Routers: 3,
+			Mapping: tcppunch.AddressAndPortDependent, Ports: tcppunch.Random, Inbound: tcppunch.SendsICMP, Hairpin: tcppunch.LetsIn, Routers: 3,
+		}},
+		{"a carrier's NAT, of which the wrong mapping was dialled", natcheck.Report{TCP: natcheck.Transport{
+			Mapping: natcheck.AddressDependent, Ports: natcheck.Sequential, Hairpin: natcheck.No,
+			Mapped: netip.MustParseAddrPort("203.0.113.10:5000"),
+		}}, tcppunch.NAT{
+			Mapping: tcppunch.AddressDependent, Ports: tcppunch.Sequential, Public: netip.MustParseAddr("203.0.113.10"),
 		}},
 		{"one of two", natcheck.Report{TCP: natcheck.Transport{Mapping: natcheck.NotPortDependent, Ports: natcheck.Contiguous}}, tcppunch.NAT{}},
 	}
