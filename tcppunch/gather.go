@@ -272,7 +272,8 @@ func hostAddrs() []netip.Addr {
 func (l *Local) report(known NAT) report {
 	r := report{Hosts: l.hosts}
 	for _, ln := range l.lanes {
-		r.Lanes = append(r.Lanes, laneReport{Port: ln.port.Number(), Mapped: ln.mapped[:min(len(ln.mapped), maxMapped)]})
+		mapped := slices.DeleteFunc(slices.Clone(ln.mapped), func(a netip.AddrPort) bool { return !offerable(a) })
+		r.Lanes = append(r.Lanes, laneReport{Port: ln.port.Number(), Mapped: mapped[:min(len(mapped), maxMapped)]})
 	}
 	r.NAT, r.Sequence = natOf(l.observed())
 	r.NAT = r.NAT.with(known, r.publicV4())

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
 )
 
 func TestSequenceOf(t *testing.T) {
@@ -417,5 +419,20 @@ func TestBurstTargets(t *testing.T) {
 	}
 	if got[0].Port() < 1024 {
 		t.Errorf("a privileged port: %v", got[0])
+	}
+}
+
+// A server on this very machine sees loopback addresses, which are not for the
+// other side.
+func TestReportWithoutLoopback(t *testing.T) {
+	ln := &lane{port: new(sock.Port), mapped: []netip.AddrPort{
+		netip.MustParseAddrPort("127.0.0.1:5000"), netip.MustParseAddrPort("203.0.113.10:6000"),
+	}}
+	r := (&Local{lanes: []*lane{ln}}).report(NAT{})
+	if got := r.Lanes[0].Mapped; len(got) != 1 || got[0] != ln.mapped[1] {
+		t.Errorf("got %v", got)
+	}
+	if len(ln.mapped) != 2 {
+		t.Error("the lane forgot what it had seen")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 // What goes through a Signaler:
@@ -95,10 +96,17 @@ func (m *message) checkReport() error {
 		}
 		for i, a := range l.Mapped {
 			l.Mapped[i] = unmap(a)
-			if !dialable(l.Mapped[i]) || l.Mapped[i].Addr().IsLoopback() || l.Mapped[i].Addr().IsLinkLocalUnicast() || l.Mapped[i].Addr().Zone() != "" {
+			if !offerable(l.Mapped[i]) {
 				return fmt.Errorf("%w: mapping %v", errMessage, a)
 			}
 		}
 	}
 	return nil
+}
+
+// offerable tells whether an address may be another side's mapping: with a STUN
+// server on one's own machine, what it says is of no use to anybody.
+func offerable(a netip.AddrPort) bool {
+	ip := a.Addr()
+	return dialable(a) && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && ip.Zone() == ""
 }
