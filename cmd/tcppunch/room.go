@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	startTime = 20 * time.Second
 	// idleTime is how long nobody has to come until there is time for a check.
 	idleTime = time.Second
+	// lonelyTime is how long somebody with a code waits alone until a wrong number
+	// is likely.
+	lonelyTime = 15 * time.Second
 	// oddPause follows an exchange that failed without a guess, times the
 	// number of those so far, so that nobody can make us turn in circles.
 	oddPause    = 100 * time.Millisecond
@@ -101,7 +105,9 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 	for {
 		began := time.Now()
 		idle := r.checkWhileIdle(ctx, ahead)
+		lonely := time.AfterFunc(lonelyTime, r.tellLonely)
 		m, err := r.room.Meet(ctx)
+		lonely.Stop()
 		idle()
 		if err != nil {
 			return nil, err
@@ -190,6 +196,14 @@ func (r *rendezvous) waiting(text string) {
 		Where string `json:"where"`
 	}{r.flags.Server})
 	r.out.say("%s", text)
+}
+
+// tellLonely says that nobody is where a handed-out code leads. Rooms with a name
+// of people's own choice may be entered by either side first.
+func (r *rendezvous) tellLonely() {
+	if room := r.code.Room(); !r.owner && !r.paired && strings.Trim(room, "0123456789") == "" {
+		r.out.say("Nobody is in room %s yet: if the other side is waiting, compare the codes.", room)
+	}
 }
 
 // meet pairs with whoever is in the room and punches.
@@ -331,5 +345,18 @@ func noPath(e *tcppunch.DialError) error {
 	if f.code == "no-path" {
 		f.advice = "try another network on one of the two sides"
 	}
+	if len(e.Attempts) == 0 && !errors.Is(e, tcppunch.ErrImpossible) && !errors.Is(e, tcppunch.ErrNoNetwork) {
+		f.err = fmt.Errorf("the two sides have met, but could not tell each other where to connect: %w", cause(e))
+	}
 	return f
+}
+
+// cause is what a Dial says of its end besides that there is no path.
+func cause(e *tcppunch.DialError) error {
+	for _, err := range e.Unwrap() {
+		if err != tcppunch.ErrNoPath { //nolint:errorlint // this very one, which any other may wrap
+			return err
+		}
+	}
+	return e
 }

@@ -154,6 +154,32 @@ func TestCodeWays(t *testing.T) {
 	}
 }
 
+// TestCodeLongWait: what was found out about the addresses beforehand is too old
+// by the time the other side comes, and a wrong number is hinted at.
+func TestCodeLongWait(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for as long as such a hint takes, 15 s")
+	}
+	t.Parallel()
+	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
+	recv := p.b.start("recv", "1234-abdomen-yogurt", "--timeout=60s", "--out=out")
+	waits := p.b.start("recv", "home-abdomen-yogurt", "--timeout=60s", "--out=out")
+	recv.says("Nobody is in room 1234 yet")
+	if got := p.b.host.Run("ss", "-Htn", "state", "established", "dport", "=", ":3478").Stdout; got != "" {
+		t.Errorf("idle connections to the STUN server:\n%s", got)
+	}
+	if strings.Contains(waits.Stderr.String(), "Nobody") {
+		t.Error("a hint where either side may be first")
+	}
+	name := p.a.file("file.bin", fileSize)
+	send := p.a.start("send", "--code=1234-abdomen-yogurt", "--timeout=60s", name)
+	send.wantDone()
+	if status := recv.status(); status != 0 {
+		t.Errorf("recv: exit status %d", status)
+	}
+	wantSame(t, name, p.b.dir)
+}
+
 // TestCodeServerFlag: the command for the other machine is complete.
 func TestCodeServerFlag(t *testing.T) {
 	t.Parallel()
