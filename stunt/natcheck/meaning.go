@@ -37,7 +37,7 @@ func (t *Transport) outlook() string {
 	switch {
 	case t.Blocked:
 		return "TCP to other machines seems blocked here, so direct TCP will hardly work."
-	case t.Mapping == "":
+	case t.Mapping == "" && !t.predictable():
 		return "Whether direct TCP will work could not be found out: for that, servers have to answer at two ports."
 	case t.Mapping == NoNAT && t.Unsolicited == Accepted:
 		return "Direct TCP will work with everybody: others can simply connect to this machine."
@@ -68,7 +68,7 @@ func (t *Transport) predictable() bool {
 	case NoNAT, EndpointIndependent, NotPortDependent:
 		return true
 	}
-	return t.Mapping != "" && t.Ports == Preserving
+	return t.Ports == Preserving
 }
 
 // good reports whether a simultaneous open works with most peers, as far as is known.

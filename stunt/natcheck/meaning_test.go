@@ -30,6 +30,8 @@ func TestMeaning(t *testing.T) {
 		{"random, carrier", Report{TCP: Transport{Mapping: AddressDependent, Ports: Contiguous}, Routers: 2}, "birthday punching", []string{"2 routers", "What helps"}},
 		{"random, refuses", Report{TCP: Transport{Mapping: AddressAndPortDependent, Ports: Random, InboundSYN: ICMP}}, "hardly work", []string{"What helps"}},
 		{"symmetric, ports unknown", Report{TCP: Transport{Mapping: AddressAndPortDependent}}, "with some", []string{"What helps"}},
+		{"one plain server, ports preserved", Report{TCP: Transport{Ports: Preserving}}, "if a simultaneous open is let in", nil},
+		{"one plain server, ports not preserved", Report{TCP: Transport{Ports: Sequential}}, "could not be found out", nil},
 		{"nothing known", Report{}, "could not be found out", nil},
 		{"TCP blocked", Report{TCP: Transport{Blocked: true}, UDP: Transport{Mapping: EndpointIndependent}}, "seems blocked", []string{"UDP gets through", "What helps"}},
 		{"UDP blocked", Report{TCP: Transport{Mapping: EndpointIndependent, InboundSYN: Accepted}, UDP: Transport{Blocked: true}}, "with almost everybody.", []string{"UDP is blocked"}},
@@ -37,7 +39,7 @@ func TestMeaning(t *testing.T) {
 			"unless", []string{"with others who have it", "What helps"}},
 		{"IPv6 refuses", Report{TCP: Transport{Mapping: EndpointIndependent, InboundSYN: Accepted}, IPv6: IPv6{Address: six, InboundSYN: Silent}},
 			"with almost everybody.", []string{"Over IPv6, incoming connections are refused"}},
-		{"IPv6 alone", Report{IPv6: IPv6{Address: six, InboundSYN: Accepted}}, "those who have IPv6 too", nil},
+		{"IPv6 alone", Report{TCP: Transport{}, IPv6: IPv6{Address: six, InboundSYN: Accepted}}, "those who have IPv6 too", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := tt.report.Meaning()

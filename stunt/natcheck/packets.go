@@ -127,23 +127,24 @@ func (s *Server) answerPacket(b []byte, from, local netip.AddrPort) (resp []byte
 		return nil, src, to
 	}
 	src, to = local, from
-	other := s.otherAddr(local.Addr())
-	knowsLocal := !local.Addr().IsUnspecified() // else the system chooses what packets are sent from
-	if q.ChangeIP && !other.IsValid() || q.ChangeIP && !knowsLocal {
-		resp, err = q.RefuseExtended()
-		if err != nil {
-			return nil, src, to
+	if q.Understood() {
+		other := s.otherAddr(local.Addr())
+		// Where the system does not tell which address was asked, it chooses what answers are sent from too.
+		if q.ChangeIP && (!other.IsValid() || local.Addr().IsUnspecified()) {
+			if resp, err = q.RefuseExtended(); err != nil {
+				return nil, src, to
+			}
+			return resp, src, to
 		}
-		return resp, src, to
-	}
-	if q.ChangeIP {
-		src = netip.AddrPortFrom(other, src.Port())
-	}
-	if q.ChangePort {
-		src = netip.AddrPortFrom(src.Addr(), s.otherPort(src.Port()))
-	}
-	if q.ResponsePort != 0 {
-		to = netip.AddrPortFrom(from.Addr(), q.ResponsePort)
+		if q.ChangeIP {
+			src = netip.AddrPortFrom(other, src.Port())
+		}
+		if q.ChangePort {
+			src = netip.AddrPortFrom(src.Addr(), s.otherPort(src.Port()))
+		}
+		if q.ResponsePort != 0 {
+			to = netip.AddrPortFrom(from.Addr(), q.ResponsePort)
+		}
 	}
 	r := stun.Response{Result: s.describe(from, local)}
 	r.Origin = src

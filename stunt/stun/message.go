@@ -13,7 +13,7 @@ import (
 const (
 	headerSize  = 20
 	magicCookie = 0x2112A442
-	maxMessage  = 1500 // over UDP a message fits into one packet; over TCP nothing of ours is longer
+	maxMessage  = 2048 // nothing of ours is longer, and not the padding of others, which is to exceed the MTU (RFC 5780)
 	maxSoftware = 127  // RFC 8489 section 14.14
 )
 

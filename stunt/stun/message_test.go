@@ -174,7 +174,7 @@ func TestReadFrame(t *testing.T) {
 		{"half a body", whole[:50], io.ErrUnexpectedEOF},
 		{"first bits", change(0, 0x81), ErrMalformed},
 		{"length not divisible", change(3, 0x3D), ErrMalformed},
-		{"too long", change(2, 0x06), ErrMalformed},
+		{"too long", change(2, 0x08), ErrMalformed},
 		{"no cookie", change(4, 0), ErrMalformed},
 		{"another protocol", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), ErrMalformed},
 	}

@@ -122,6 +122,10 @@ func ParseRequest(b []byte) (*Request, error) {
 	return q, nil
 }
 
+// Understood reports whether nothing is in the request that must be understood and is not. If so it asks for nothing:
+// its answer is error 420.
+func (q *Request) Understood() bool { return len(q.unknown) == 0 }
+
 // Respond makes the response: what the request's sender shall learn is in r, where Mapped is needed and the rest is
 // optional (of Software, 127 bytes are sent). A request with attributes that must be understood and are not gets error
 // 420. Whether and where those of RFC 5780 are honoured is up to the caller.
