@@ -100,6 +100,10 @@ func (o *output) fail(err error) int {
 	return f.status
 }
 
+// shown writes an error on one line, without what a server or a peer may have put
+// into it for the terminal.
+func shown(err error) string { return transfer.Clean(oneLine(err)) }
+
 // shorten drops what Go says of contexts and what a person cannot use.
 func shorten(err error) string {
 	s := err.Error()

@@ -105,9 +105,9 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 	for {
 		began := time.Now()
 		idle := r.checkWhileIdle(ctx, ahead)
-		lonely := time.AfterFunc(lonelyTime, r.tellLonely)
+		lonely := r.tellLonely()
 		m, err := r.room.Meet(ctx)
-		lonely.Stop()
+		lonely()
 		idle()
 		if err != nil {
 			return nil, err
@@ -198,12 +198,18 @@ func (r *rendezvous) waiting(text string) {
 	r.out.say("%s", text)
 }
 
-// tellLonely says that nobody is where a handed-out code leads. Rooms with a name
-// of people's own choice may be entered by either side first.
-func (r *rendezvous) tellLonely() {
-	if room := r.code.Room(); !r.owner && !r.paired && strings.Trim(room, "0123456789") == "" {
-		r.out.say("Nobody is in room %s yet: if the other side is waiting, compare the codes.", room)
+// tellLonely says, after a while, that nobody is where a handed-out code leads,
+// unless it is stopped. Rooms with a name of people's own choice may be entered by
+// either side first.
+func (r *rendezvous) tellLonely() (stop func()) {
+	room := r.code.Room()
+	if r.owner || r.paired || strings.Trim(room, "0123456789") != "" {
+		return func() {}
 	}
+	t := time.AfterFunc(lonelyTime, func() {
+		r.out.say("Nobody is in room %s yet: if the other side is waiting, compare the codes.", room)
+	})
+	return func() { t.Stop() }
 }
 
 // meet pairs with whoever is in the room and punches.
@@ -274,14 +280,16 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 	switch {
 	case joiner && !broken:
 		return r.notLetIn(err) // the room is somebody else's
-	case pair.Guess(err) && !joiner:
+	case errors.Is(err, pair.ErrWrongWords):
 		r.out.say("Warning: somebody tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
+	case pair.Guess(err) && !joiner:
+		r.out.say("Warning: somebody may have tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
 	case errors.Is(err, pair.ErrVersion), errors.Is(err, pair.ErrTampered):
-		r.out.say("Warning: %v.", err)
+		r.out.say("Warning: %s.", shown(err))
 	case r.paired && errors.Is(err, stunt.ErrPeerLeft):
 		r.waiting("The other side went away. Waiting for it again …")
 	}
-	r.out.detail("the meeting is over: %v", err)
+	r.out.detail("the meeting is over: %s", shown(err))
 	if !broken {
 		m.Drop()
 	}

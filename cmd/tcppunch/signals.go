@@ -63,7 +63,7 @@ func (s *signals) farewell(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	if broken != nil {
+	if broken != nil && !errors.Is(err, tcppunch.ErrImpossible) { // else the other side has seen that, too, and left
 		return &meetingError{broken}
 	}
 	limited, cancel := context.WithTimeout(ctx, farewellTime)

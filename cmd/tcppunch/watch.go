@@ -26,13 +26,13 @@ type serverWatch struct {
 func (w *serverWatch) trace() *stunt.Trace {
 	return &stunt.Trace{
 		Disconnected: w.disconnected,
-		Failed:       func(err error) { w.out.detail("rejoining the room: %v", err) },
+		Failed:       func(err error) { w.out.detail("rejoining the room: %s", shown(err)) },
 		Rejoined:     w.rejoined,
 	}
 }
 
 func (w *serverWatch) disconnected(err error) {
-	w.out.detail("lost the connection to the server: %v", err)
+	w.out.detail("lost the connection to the server: %s", shown(err))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.lost == nil && !w.stopped {
