@@ -20,8 +20,9 @@ const (
 	// knows the words: whoever only sits there must not keep others out.
 	sealTime = 10 * time.Second
 	// startTime is the same for the side that is spoken to first. It must wait
-	// longer: the other side may be pausing after wrong guesses.
-	startTime = 20 * time.Second
+	// longer: the other side may be pausing after wrong guesses, or find out only
+	// now that its line to the server is dead.
+	startTime = 45 * time.Second
 	// idleTime is how long nobody has to come until there is time for a check.
 	idleTime = time.Second
 	// lonelyTime is how long somebody with a code waits alone until a wrong number

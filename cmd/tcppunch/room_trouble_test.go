@@ -197,6 +197,34 @@ func TestServerRestarts(t *testing.T) {
 	})
 }
 
+// TestRouterReboots: the line to the server dies without a word while a side
+// waits. That it is dead is found out, the side rejoins, and who came meanwhile
+// is met.
+func TestRouterReboots(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits until a dead line is tested, 20 s")
+	}
+	t.Parallel()
+	p := newMeetingPlace(t, natlab.NAT{Ports: natlab.Random}, natlab.NAT{})
+	file := p.a.file("file.bin", fileSize)
+	send := p.a.start("send", "-v", "--timeout=120s", file)
+	code := send.code()
+	send.waits()
+	if err := p.lab.NAT("home").Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	recv := p.b.start("recv", "-v", code, "--timeout=120s", "--out=out")
+	for _, x := range []*peer{send, recv} {
+		if _, err := x.waitEvent("connected", 90*time.Second); err != nil {
+			t.Error(err)
+		}
+		if status := x.status(); status != 0 {
+			t.Errorf("%s: exit status %d", x.name, status)
+		}
+	}
+	wantSame(t, file, p.b.dir)
+}
+
 // TestNoServer: a server that is not there is an error at once.
 func TestNoServer(t *testing.T) {
 	t.Parallel()
