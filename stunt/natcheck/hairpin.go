@@ -34,6 +34,9 @@ func (c *tcpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
 			return ""
 		}
 		defer discard(k.conn) // it holds the mapping
+		if !alike(server.Addr(), k.res.Mapped.Addr()) {
+			return ""
+		}
 		lanes[i], mapped[i] = l, k.res.Mapped
 	}
 	ctx, cancel := context.WithTimeout(ctx, hairpinTime)

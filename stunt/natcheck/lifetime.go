@@ -21,7 +21,7 @@ func (c *udpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
 		}
 		defer s.close()
 		res, _, err := s.ask(ctx, server, &stun.Request{})
-		if err != nil {
+		if err != nil || !alike(server.Addr(), res.Mapped.Addr()) {
 			return ""
 		}
 		sockets[i], mapped[i] = s, res.Mapped

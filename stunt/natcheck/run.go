@@ -230,17 +230,21 @@ func further(known []netip.AddrPort, server netip.AddrPort, res stun.Response) [
 	return slices.DeleteFunc(told, func(a netip.AddrPort) bool { return slices.Contains(known, a) })
 }
 
-// plausible reports whether a server's other address, which it names itself, may be asked too: a public server must
-// not send us to hosts on our own networks.
+// plausible reports whether a server's other address, which it names itself, may be asked too.
 func plausible(server, other netip.AddrPort) bool {
-	s, o := server.Addr(), other.Addr()
-	if o.Is4() != s.Is4() || o == s || other.Port() == 0 {
+	return other.Addr() != server.Addr() && other.Port() != 0 && alike(server.Addr(), other.Addr())
+}
+
+// alike reports whether packets may be sent to an address because a server has named it: a public server must not send
+// us to hosts on our own networks.
+func alike(server, a netip.Addr) bool {
+	switch {
+	case a.Is4() != server.Is4():
 		return false
+	case server.IsLoopback() || a.IsLoopback():
+		return server.IsLoopback() && a.IsLoopback()
 	}
-	if s.IsLoopback() || o.IsLoopback() {
-		return s.IsLoopback() && o.IsLoopback()
-	}
-	return o.IsGlobalUnicast() && internal(o) == internal(s)
+	return a.IsGlobalUnicast() && internal(a) == internal(server)
 }
 
 // wildcard is the address that sockets towards to are bound to.
