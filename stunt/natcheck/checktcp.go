@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-reuseport"
 
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
@@ -56,8 +57,8 @@ func newLane(ctx context.Context, to netip.Addr) (*lane, error) {
 func (l *lane) close() { _ = l.ln.Close() }
 
 // dial sends a SYN.
-func (l *lane) dial(to netip.AddrPort) (*call, error) {
-	return dial(netip.AddrPortFrom(wildcard(to.Addr()), l.port), to, false)
+func (l *lane) dial(to netip.AddrPort) (*syn.Call, error) {
+	return syn.Dial(netip.AddrPortFrom(wildcard(to.Addr()), l.port), to, false)
 }
 
 // A contact is a connection to a server, and what it said first.
@@ -75,14 +76,14 @@ func (k *contact) local() netip.AddrPort {
 }
 
 // ask waits for a call to be answered, and asks what p says.
-func ask(ctx context.Context, c *call, server netip.AddrPort, p probe) (contact, error) {
-	conn, err := c.wait(ctx)
+func ask(ctx context.Context, c *syn.Call, server netip.AddrPort, p probe) (contact, error) {
+	conn, err := c.Wait(ctx)
 	if err != nil {
 		return contact{}, err
 	}
 	res, err := p.request().Query(ctx, conn)
 	if err != nil {
-		discard(conn)
+		syn.Discard(conn)
 		return contact{}, err
 	}
 	return contact{server, conn, res}, nil
@@ -112,7 +113,7 @@ func (r *run) checkTCP(ctx context.Context, servers []netip.AddrPort) *tcpCheck 
 	c.reach(ctx, l, servers)
 	defer func() {
 		for _, k := range c.contacts {
-			discard(k.conn)
+			syn.Discard(k.conn)
 		}
 	}()
 	if len(c.contacts) == 0 {
@@ -216,16 +217,16 @@ func (c *tcpCheck) portPairs(ctx context.Context, server netip.AddrPort, wg *syn
 		if err != nil {
 			break
 		}
-		syn, err := l.dial(server)
+		sent, err := l.dial(server)
 		if err != nil {
 			l.close()
 			break
 		}
 		wg.Go(func() {
 			defer l.close()
-			if k, err := ask(ctx, syn, server, probe{op: opHello}); err == nil {
+			if k, err := ask(ctx, sent, server, probe{op: opHello}); err == nil {
 				got[i] = pair{l.port, k.res.Mapped.Port()}
-				discard(k.conn)
+				syn.Discard(k.conn)
 			}
 		})
 	}
@@ -243,7 +244,7 @@ func (c *tcpCheck) knock(ctx context.Context, how op) Outcome {
 	if err != nil {
 		return ""
 	}
-	defer discard(k.conn)
+	defer syn.Discard(k.conn)
 	if p, ok := findProbe(k.res.Extra); ok && p.op == how {
 		return outcomeOf(p.arg)
 	}
@@ -262,7 +263,7 @@ func (c *tcpCheck) inbound(ctx context.Context, how byte) Outcome {
 	if err != nil {
 		return ""
 	}
-	defer discard(control.conn)
+	defer syn.Discard(control.conn)
 	if c.result.Mapping == AddressAndPortDependent {
 		// The server has to be shown the mapping towards the reserved port, and it has to last.
 		if !c.show(ctx, l, control) {
@@ -273,19 +274,19 @@ func (c *tcpCheck) inbound(ctx context.Context, how byte) Outcome {
 	if !ok || p.arg != done || p.port == 0 {
 		return ""
 	}
-	syn, err := l.dial(netip.AddrPortFrom(control.server.Addr(), p.port))
+	sent, err := l.dial(netip.AddrPortFrom(control.server.Addr(), p.port))
 	if err != nil {
 		return ""
 	}
 	if how == portRefuses {
-		if conn, err := syn.wait(ctx); err == nil {
-			discard(conn)
+		if conn, err := sent.Wait(ctx); err == nil {
+			syn.Discard(conn)
 			return "" // somebody else has answered
-		} else if !refused(err) {
+		} else if !syn.Refused(err) {
 			return ""
 		}
 	} else {
-		defer syn.close()
+		defer sent.Close()
 	}
 	if p, ok = control.probe(ctx, probe{op: opDial}); !ok {
 		return ""
@@ -306,7 +307,7 @@ func (c *tcpCheck) show(ctx context.Context, l *lane, control contact) bool {
 		if err != nil {
 			return false
 		}
-		discard(k.conn) // by a RST of ours, which leaves no TIME_WAIT in the way
+		syn.Discard(k.conn) // by a RST of ours, which leaves no TIME_WAIT in the way
 		mapped[i] = k.res.Mapped
 	}
 	if mapped[0] != mapped[1] {

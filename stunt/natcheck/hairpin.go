@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 )
 
 const (
@@ -33,7 +35,7 @@ func (c *tcpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
 		if err != nil {
 			return ""
 		}
-		defer discard(k.conn) // it holds the mapping
+		defer syn.Discard(k.conn) // it holds the mapping
 		if !alike(server.Addr(), k.res.Mapped.Addr()) {
 			return ""
 		}
@@ -89,7 +91,7 @@ func dialUntil(ctx context.Context, l *lane, to netip.AddrPort, greet func(net.C
 		if err != nil {
 			return
 		}
-		conn, err := call.wait(ctx)
+		conn, err := call.Wait(ctx)
 		if err == nil {
 			greet(conn)
 			return
@@ -106,7 +108,7 @@ func dialUntil(ctx context.Context, l *lane, to netip.AddrPort, greet func(net.C
 
 // greets exchanges the nonce, which only this process knows, and closes the connection.
 func greets(ctx context.Context, conn net.Conn, nonce []byte) bool {
-	defer discard(conn)
+	defer syn.Discard(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := conn.Write(nonce); err != nil {

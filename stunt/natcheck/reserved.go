@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 
 	"github.com/libp2p/go-reuseport"
 
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
@@ -48,9 +50,9 @@ func (p *reserved) become(ctx context.Context, how byte) error {
 	case portSTUN:
 		holder, local, err = p.listen(ctx, reuseport.Control)
 	case portSilent:
-		holder, local, err = p.listen(ctx, silence)
+		holder, local, err = p.listen(ctx, syn.Silence)
 	case portRefuses:
-		holder, local, err = hold(p.local)
+		holder, local, err = syn.Hold(p.local)
 	default:
 		err = fmt.Errorf("reserving a port: %w", errors.ErrUnsupported)
 	}
@@ -65,7 +67,7 @@ func (p *reserved) become(ctx context.Context, how byte) error {
 }
 
 // listen serves STUN at the port. What nothing reaches serves nobody.
-func (p *reserved) listen(ctx context.Context, control controlFunc) (io.Closer, netip.AddrPort, error) {
+func (p *reserved) listen(ctx context.Context, control func(network, address string, c syscall.RawConn) error) (io.Closer, netip.AddrPort, error) {
 	lc := net.ListenConfig{Control: control}
 	lc.SetMultipathTCP(false)
 	ln, err := lc.Listen(ctx, "tcp", p.local.String())

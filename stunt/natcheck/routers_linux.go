@@ -2,7 +2,6 @@ package natcheck
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 )
 
 // routersTime bounds the wait for routers that do not answer.
@@ -86,6 +87,7 @@ type rawConn interface {
 
 func sendWithTTL(raw rawConn, ttl int, to netip.AddrPort) error {
 	var err error
+	sa := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 	cerr := raw.Control(func(fd uintptr) {
 		if err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
 			return
@@ -95,7 +97,7 @@ func sendWithTTL(raw rawConn, ttl int, to netip.AddrPort) error {
 		}
 		// An error may be that of an earlier packet, which is about to be read.
 		for range maxHops {
-			if err = unix.Sendto(int(fd), nil, 0, sockaddr(to)); err == nil || !icmpErrno(err) {
+			if err = unix.Sendto(int(fd), nil, 0, sa); err == nil || !icmpErrno(err) {
 				return
 			}
 		}
@@ -124,48 +126,10 @@ func readHop(raw rawConn) (hop int, from netip.Addr, err error) {
 			return true
 		}
 		to, ok := about.(*unix.SockaddrInet4) // where the packet was sent
-		if ee, known := parseExtendedError(oob[:n]); known && ok && ee.origin == unix.SO_EE_ORIGIN_ICMP {
-			hop, from = to.Port-traceroutePort, ee.offender
+		if ee, known := syn.ParseExtendedError(oob[:n]); known && ok && ee.Origin == unix.SO_EE_ORIGIN_ICMP {
+			hop, from = to.Port-traceroutePort, ee.Offender
 		}
 		return true
 	})
 	return hop, from, errors.Join(rerr, err)
-}
-
-// An extendedError is what the kernel says of an error in an error queue.
-type extendedError struct {
-	origin   byte
-	offender netip.Addr // who sent the ICMP error, if one did
-}
-
-// sizes of struct sock_extended_err and of the socket addresses that follow it.
-const (
-	extendedErrSize = 16
-	sockaddr4Size   = 16
-	sockaddr6Size   = 28
-)
-
-// parseExtendedError finds an error in control messages.
-func parseExtendedError(oob []byte) (e extendedError, ok bool) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return e, false
-	}
-	for _, m := range messages {
-		v4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
-		v6 := m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_RECVERR
-		if !v4 && !v6 || len(m.Data) < extendedErrSize {
-			continue
-		}
-		e.origin = m.Data[4]
-		sa := m.Data[extendedErrSize:]
-		switch {
-		case len(sa) >= sockaddr4Size && binary.NativeEndian.Uint16(sa) == unix.AF_INET:
-			e.offender, _ = netip.AddrFromSlice(sa[4:8])
-		case len(sa) >= sockaddr6Size && binary.NativeEndian.Uint16(sa) == unix.AF_INET6:
-			e.offender, _ = netip.AddrFromSlice(sa[8:24])
-		}
-		return e, true
-	}
-	return e, false
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
@@ -98,7 +99,7 @@ func (s *Server) open(ctx context.Context) error {
 			address := net.JoinHostPort(n.host, fmt.Sprint(port))
 			ln, err := lc.Listen(ctx, n.tcp, address)
 			if err != nil {
-				if n.host == "::" && noSuchFamily(err) {
+				if n.host == "::" && syn.NoSuchFamily(err) {
 					break
 				}
 				return err
@@ -181,10 +182,10 @@ func (s *Server) otherAddr(asked netip.Addr) netip.Addr {
 // abilities is what the server can do for whoever asked at local.
 func (s *Server) abilities(local netip.AddrPort) byte {
 	able := canRespond
-	if dialable {
+	if syn.CanDialBack {
 		able |= canDial
 	}
-	if silencable {
+	if syn.CanSilence {
 		able |= canSilence
 	}
 	if s.otherAddr(local.Addr()).IsValid() {

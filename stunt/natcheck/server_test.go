@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
@@ -189,7 +190,7 @@ func TestDialBack(t *testing.T) {
 		if p, ok := findProbe(k.res.Extra); !ok || p.op != tt.op || outcomeOf(p.arg) != tt.want {
 			t.Errorf("op %d, listening %v: got %+v, want %v", tt.op, tt.listen, p, tt.want)
 		}
-		discard(k.conn)
+		syn.Discard(k.conn)
 		l.close()
 	}
 }
@@ -200,7 +201,7 @@ func TestReservedPort(t *testing.T) {
 	l := check(newLane(t.Context(), loop))(t)
 	defer l.close()
 	k := check(l.ask(t.Context(), server.first(), probe{op: opHello}))(t)
-	defer discard(k.conn)
+	defer syn.Discard(k.conn)
 	open := func(how byte) netip.AddrPort {
 		t.Helper()
 		p, ok := k.probe(t.Context(), probe{op: opOpen, arg: how})
@@ -221,12 +222,12 @@ func TestReservedPort(t *testing.T) {
 	visitor := check(newLane(t.Context(), loop))(t)
 	defer visitor.close()
 	v := check(visitor.ask(t.Context(), at, probe{}))(t)
-	discard(v.conn)
+	syn.Discard(v.conn)
 
 	if again := open(portRefuses); again != at {
 		t.Errorf("the port changed from %v to %v", at, again)
 	}
-	if _, err := check(l.dial(at))(t).wait(t.Context()); !refused(err) {
+	if _, err := check(l.dial(at))(t).Wait(t.Context()); !syn.Refused(err) {
 		t.Errorf("dialling a port that refuses: %v", err)
 	}
 	if again := open(portSilent); again != at {
@@ -234,19 +235,19 @@ func TestReservedPort(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := check(l.dial(at))(t).wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := check(l.dial(at))(t).Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("dialling a silent port: %v", err)
 	}
-	syn := check(visitor.dial(at))(t)
+	sent := check(visitor.dial(at))(t)
 	if p, ok := k.probe(t.Context(), probe{op: opDial}); !ok || outcomeOf(p.arg) != Accepted {
 		t.Errorf("the last visitor is not dialled: %+v", p)
 	}
-	if conn, err := syn.wait(t.Context()); err != nil {
+	if conn, err := sent.Wait(t.Context()); err != nil {
 		if !errors.Is(err, syscall.ECONNRESET) { // the server closes at once
 			t.Errorf("the visitor's SYN: %v", err)
 		}
 	} else {
-		discard(conn)
+		syn.Discard(conn)
 	}
 }
 
@@ -307,14 +308,14 @@ func TestMaxDials(t *testing.T) {
 		t.Error("a third port is reserved")
 	}
 	for _, k := range held {
-		discard(k.conn)
+		syn.Discard(k.conn)
 	}
 	for range 100 { // the server notices that they are gone
 		if reserve() {
-			discard(held[len(held)-1].conn)
+			syn.Discard(held[len(held)-1].conn)
 			return
 		}
-		discard(held[len(held)-1].conn)
+		syn.Discard(held[len(held)-1].conn)
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("ports are not given back")
@@ -342,7 +343,7 @@ func TestHostileClients(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				defer discard(k.conn)
+				defer syn.Discard(k.conn)
 				if p, ok := findProbe(k.res.Extra); !ok || op != opKnockAddr && p.arg != 0 {
 					t.Errorf("op %d is answered %+v", op, p)
 				}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
@@ -63,7 +64,7 @@ func (c *session) probe(ctx context.Context, p probe) probe {
 	switch {
 	case p.op == opHello:
 		answer.arg, answer.port = s.abilities(c.local)&^canRespond, s.otherPort(c.local.Port())
-	case !dialable || !s.limits.take(c.from.Addr(), time.Now()):
+	case !syn.CanDialBack || !s.limits.take(c.from.Addr(), time.Now()):
 	case p.op == opKnockPort:
 		answer.arg = c.knock(ctx, c.local.Addr()).code()
 	case p.op == opKnockAddr:
@@ -125,13 +126,13 @@ func dialBack(ctx context.Context, from, to netip.AddrPort) Outcome {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	c, err := dial(from, to, true)
+	c, err := syn.Dial(from, to, true)
 	if err != nil {
 		return met(err)
 	}
-	conn, err := c.wait(ctx)
+	conn, err := c.Wait(ctx)
 	if err == nil {
-		discard(conn)
+		syn.Discard(conn)
 	}
 	return met(err)
 }
@@ -141,20 +142,12 @@ func met(err error) Outcome {
 	switch {
 	case err == nil:
 		return Accepted
-	case errors.Is(err, errICMP):
+	case errors.Is(err, syn.ErrICMP):
 		return ICMP
-	case refused(err):
+	case syn.Refused(err):
 		return RST
 	case errors.Is(err, context.DeadlineExceeded):
 		return Silent
 	}
 	return "" // a failure of this machine
-}
-
-// discard closes a connection without leaving its ports in TIME_WAIT.
-func discard(conn net.Conn) {
-	if t, ok := conn.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // it is closed anyway
-	}
-	_ = conn.Close()
 }

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package natcheck
+package syn
 
 func ignoreSYNs(int) {}
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package natcheck
+package syn
 
 import (
 	"context"
@@ -17,23 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialable says that this system can dial from ports that other sockets have.
-const dialable = true
+// CanDialBack says that this system can dial from ports that other sockets have.
+const CanDialBack = true
 
-type controlFunc = func(network, address string, c syscall.RawConn) error
-
-// A call is a TCP socket in connect: its SYN is out. That order, which a net.Dialer does not show, is what the tests
+// A Call is a TCP socket in connect: its SYN is out. That order, which a net.Dialer does not show, is what the tests
 // are about.
-type call struct {
+type Call struct {
 	file *os.File
 	raw  syscall.RawConn
 	to   netip.AddrPort
 	back bool // of a dial-back
 }
 
-// dial sends a SYN from a local address and port, which other sockets may have too, and returns at once. One that dials
+// Dial sends a SYN from a local address and port, which other sockets may have too, and returns at once. One that dials
 // back tells ICMP errors from RSTs and is deaf to SYNs, where the system can do that.
-func dial(from, to netip.AddrPort, back bool) (*call, error) {
+func Dial(from, to netip.AddrPort, back bool) (*Call, error) {
 	fd, err := bound(from)
 	if err != nil {
 		return nil, fmt.Errorf("dialling %v: %w", to, err)
@@ -53,7 +51,7 @@ func dial(from, to netip.AddrPort, back bool) (*call, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("dialling %v: %w", to, err)
 	}
-	return &call{f, raw, to, back}, nil
+	return &Call{f, raw, to, back}, nil
 }
 
 // bound makes a socket that shares its local port.
@@ -88,8 +86,8 @@ func bound(from netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// wait returns the connection, or why there is none. It ends the call in every case.
-func (c *call) wait(ctx context.Context) (net.Conn, error) {
+// Wait returns the connection, or why there is none. It ends the call in every case.
+func (c *Call) Wait(ctx context.Context) (net.Conn, error) {
 	defer c.file.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -97,7 +95,7 @@ func (c *call) wait(ctx context.Context) (net.Conn, error) {
 	err := c.raw.Write(func(fd uintptr) (done bool) {
 		done, failed = finished(int(fd))
 		if failed != nil && c.back && icmpReported(int(fd)) {
-			failed = fmt.Errorf("%w: %w", errICMP, failed)
+			failed = fmt.Errorf("%w: %w", ErrICMP, failed)
 		}
 		return done
 	})
@@ -124,8 +122,8 @@ func (c *call) wait(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-// close ends a call that nobody waits for, without a packet unless it is connected.
-func (c *call) close() {
+// Close ends a call that nobody waits for, without a packet unless it is connected.
+func (c *Call) Close() {
 	_ = c.raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	})
@@ -154,8 +152,8 @@ func finished(fd int) (bool, error) {
 	return true, nil
 }
 
-// refused reports whether the other end, or a router on the way, refused a connection.
-func refused(err error) bool {
+// Refused reports whether the other end, or a router on the way, refused a connection.
+func Refused(err error) bool {
 	for _, e := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EHOSTUNREACH, unix.ENETUNREACH} {
 		if errors.Is(err, e) {
 			return true
@@ -164,13 +162,13 @@ func refused(err error) bool {
 	return false
 }
 
-// noSuchFamily reports whether this machine lacks a whole address family.
-func noSuchFamily(err error) bool {
+// NoSuchFamily reports whether this machine lacks a whole address family.
+func NoSuchFamily(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
 }
 
-// hold keeps a port without listening on it: a SYN meets a RST.
-func hold(at netip.AddrPort) (io.Closer, netip.AddrPort, error) {
+// Hold keeps a port without listening on it: a SYN meets a RST.
+func Hold(at netip.AddrPort) (io.Closer, netip.AddrPort, error) {
 	fd, err := bound(at)
 	if err != nil {
 		return nil, at, fmt.Errorf("reserving a port: %w", err)

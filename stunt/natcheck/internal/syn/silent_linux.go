@@ -1,4 +1,4 @@
-package natcheck
+package syn
 
 import (
 	"errors"
@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// silencable says that this system has ports that do not answer.
-const silencable = true
+// CanSilence says that this system has ports that do not answer.
+const CanSilence = true
 
-// errICMP says that an ICMP error ended a dial, not a RST.
-var errICMP = errors.New("an ICMP error came back")
+// ErrICMP says that an ICMP error ended a dial, not a RST.
+var ErrICMP = errors.New("an ICMP error came back")
 
-// silence prepares a listener that drops what it gets, by a packet filter of the socket's own, for which no privilege
+// Silence prepares a listener that drops what it gets, by a packet filter of the socket's own, for which no privilege
 // is needed. So a client's SYN opens the client's NAT, and is answered by nobody.
-func silence(network, address string, c syscall.RawConn) error {
+func Silence(network, address string, c syscall.RawConn) error {
 	if err := reuseport.Control(network, address, c); err != nil {
 		return err
 	}
@@ -35,8 +35,9 @@ func attachFilter(fd int, filter []unix.SockFilter) error {
 // ignoreSYNs makes a socket that dials deaf to segments without ACK. Else a client's SYN, which is sent again after a
 // second, would meet it, and the SYN-ACK that follows would enter a NAT that refuses SYNs.
 func ignoreSYNs(fd int) {
-	const flags, ack = 13, 0x10             // the byte of the TCP header, which is where the filter begins, and the flag in it
-	_ = attachFilter(fd, []unix.SockFilter{ // without it, such a NAT passes for one that lets SYNs in
+	const flags, ack = 13, 0x10 // the byte of the TCP header, where the filter begins, and the flag in it
+	// Without the filter, such a NAT passes for one that lets SYNs in.
+	_ = attachFilter(fd, []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: flags},
 		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: ack, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 1<<32 - 1},
@@ -60,6 +61,6 @@ func icmpReported(fd int) bool {
 	if err != nil {
 		return false
 	}
-	e, ok := parseExtendedError(oob[:n])
-	return ok && (e.origin == unix.SO_EE_ORIGIN_ICMP || e.origin == unix.SO_EE_ORIGIN_ICMP6)
+	e, ok := ParseExtendedError(oob[:n])
+	return ok && (e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6)
 }
