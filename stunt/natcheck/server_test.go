@@ -72,10 +72,14 @@ func TestListenRefuses(t *testing.T) {
 		{"one address twice", ServerConfig{Host: loop, Alt: loop}, nil},
 		{"any for a second address", ServerConfig{Alt: netip.IPv4Unspecified()}, nil},
 		{"an address of somebody else", ServerConfig{Host: netip.MustParseAddr("192.0.2.1")}, syscall.EADDRNOTAVAIL},
-		{"a second address of somebody else", ServerConfig{Alt: netip.MustParseAddr("192.0.2.1"), Ports: [2]uint16{freePort(t), freePort(t)}}, syscall.EADDRNOTAVAIL},
+		{"a second address of somebody else", ServerConfig{Alt: netip.MustParseAddr("192.0.2.1")}, syscall.EADDRNOTAVAIL},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := Listen(t.Context(), &tt.cfg)
+			for errors.Is(err, syscall.EADDRINUSE) && tt.is == syscall.EADDRNOTAVAIL { // somebody was quicker
+				tt.cfg.Ports = [2]uint16{freePort(t), freePort(t)}
+				s, err = Listen(t.Context(), &tt.cfg)
+			}
 			if err == nil {
 				t.Error(s.Close())
 			}
