@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -47,14 +48,18 @@ func serve(t *testing.T, c ServerConfig) *Server {
 	return nil
 }
 
+// freePort finds one that nobody uses at any address, below those that systems give out by themselves.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := uint16(10000 + rand.IntN(20000))
+		if ln, err := net.ListenTCP("tcp", &net.TCPAddr{Port: int(port)}); err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort().Port()
+	t.Fatal("no free port")
+	return 0
 }
 
 func (s *Server) first() netip.AddrPort { return netip.AddrPortFrom(loop, s.cfg.Ports[0]) }
