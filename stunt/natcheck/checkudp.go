@@ -47,7 +47,8 @@ func newSocket(to netip.Addr) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{pc: pc, done: make(chan struct{}), others: make(chan string, 16), waiting: make(map[stun.TransactionID]chan reply)}
+	s := &socket{pc: pc, done: make(chan struct{}), others: make(chan string, 16)}
+	s.waiting = make(map[stun.TransactionID]chan reply)
 	go s.read()
 	return s, nil
 }

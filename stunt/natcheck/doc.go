@@ -57,5 +57,5 @@
 //
 // An answer over UDP goes to the asker's address alone, and is at most 80 bytes longer than the request. A client may
 // cause forty dials at once, and then one a second; a dial takes 1.3 s at most. A connection holds one reserved port at
-// most. All clients together may hold as many sockets as the server's configuration says.
+// most, for 15 s. All clients together may hold as many sockets as the server's configuration says.
 package natcheck

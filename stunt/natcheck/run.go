@@ -37,7 +37,7 @@ const (
 
 // Run finds out what the network does that this host is on. Tests that do not disturb each other run at the same time,
 // on local ports of their own; without Slow all are done in about four seconds at 100 ms of round trip, and within
-// eleven whatever the servers do. With no answer from any server the error is [ErrNoAnswer].
+// fifteen whatever the servers do. With no answer from any server the error is [ErrNoAnswer].
 func Run(ctx context.Context, o *Options) (*Report, error) {
 	if o == nil {
 		o = &Options{}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
@@ -24,10 +25,12 @@ var (
 // serve runs a server on unused ports of this machine until the test ends.
 func serve(t *testing.T, c ServerConfig) *Server {
 	t.Helper()
+	var inUse error
 	for range 100 {
 		c.Ports = [2]uint16{freePort(t), freePort(t)}
 		s, err := Listen(t.Context(), &c)
 		if errors.Is(err, syscall.EADDRINUSE) {
+			inUse = err
 			continue
 		}
 		if err != nil {
@@ -44,7 +47,7 @@ func serve(t *testing.T, c ServerConfig) *Server {
 		})
 		return s
 	}
-	t.Fatal("no free ports")
+	t.Fatalf("no free ports: %v", inUse)
 	return nil
 }
 
@@ -413,4 +416,27 @@ func check[T any](v T, err error) func(*testing.T) T {
 		}
 		return v
 	}
+}
+
+// A reserved port is given back after its time, though its connection lives on.
+func TestReservedPortExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{cfg: ServerConfig{Host: loop}, dials: make(chan struct{}, 1), limits: newLimits()}
+		c := &session{server: s, from: netip.AddrPortFrom(loop, 7070), local: netip.AddrPortFrom(loop, 3478)}
+		for i := range 2 {
+			if p := c.probe(t.Context(), probe{op: opOpen, arg: portRefuses}); p.arg != done || len(s.dials) != 1 {
+				t.Fatalf("reservation %d: %+v, %d slots are taken", i, p, len(s.dials))
+			}
+			time.Sleep(reserveTime - time.Millisecond)
+			if len(s.dials) != 1 {
+				t.Error("the port is given back too early")
+			}
+			time.Sleep(2 * time.Millisecond)
+			synctest.Wait()
+			if len(s.dials) != 0 || c.port != nil {
+				t.Errorf("after its time %d slots are taken", len(s.dials))
+			}
+		}
+		c.Close()
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
@@ -14,11 +15,17 @@ import (
 // dialTime is how long a dial-back may take. A second SYN goes out after one second, in case the first is lost.
 const dialTime = 1300 * time.Millisecond
 
+// reserveTime is how long a client may keep a reserved port, which its tests need for a few round trips.
+const reserveTime = 15 * time.Second
+
 // A session is a client's TCP connection. It holds at most one reserved port.
 type session struct {
 	server      *Server
 	from, local netip.AddrPort
-	port        *reserved // nil until it was asked for
+
+	mu     sync.Mutex
+	port   *reserved   // nil until it was asked for, and when its time is over; guarded by mu
+	expiry *time.Timer // of port; guarded by mu
 }
 
 func (s *Server) newSession(conn net.Conn) stun.Session {
@@ -34,8 +41,12 @@ func (s *Server) newSession(conn net.Conn) stun.Session {
 
 // Close gives the reserved port back.
 func (c *session) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.port != nil {
+		c.expiry.Stop()
 		c.port.close()
+		c.port = nil
 		<-c.server.dials
 	}
 }
@@ -72,11 +83,11 @@ func (c *session) probe(ctx context.Context, p probe) probe {
 			answer.arg = c.knock(ctx, other).code()
 		}
 	case p.op == opOpen:
-		if c.open(ctx, p.arg) == nil {
-			answer.arg, answer.port = done, c.port.port()
+		if port, err := c.open(ctx, p.arg); err == nil {
+			answer.arg, answer.port = done, port
 		}
-	case p.op == opDial && c.port != nil:
-		answer.arg = c.port.dial(ctx, c.from).code()
+	case p.op == opDial:
+		answer.arg = c.dial(ctx).code()
 	}
 	return answer
 }
@@ -94,20 +105,32 @@ func (c *session) knock(ctx context.Context, from netip.Addr) Outcome {
 var errBusy = errors.New("too many tests at one time")
 
 // open reserves a port, or changes what a SYN meets there.
-func (c *session) open(ctx context.Context, how byte) error {
+func (c *session) open(ctx context.Context, how byte) (uint16, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.port != nil {
-		return c.port.become(ctx, how)
+		return c.port.port(), c.port.become(ctx, how)
 	}
 	if !c.server.takeSlot() {
-		return errBusy
+		return 0, errBusy
 	}
 	p, err := reserve(ctx, c.local.Addr(), c.from.Addr(), how)
 	if err != nil {
 		<-c.server.dials
-		return err
+		return 0, err
 	}
-	c.port = p
-	return nil
+	c.port, c.expiry = p, time.AfterFunc(reserveTime, c.Close)
+	return p.port(), nil
+}
+
+// dial dials from the reserved port.
+func (c *session) dial(ctx context.Context) Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.port == nil {
+		return ""
+	}
+	return c.port.dial(ctx, c.from)
 }
 
 func (s *Server) takeSlot() bool {
