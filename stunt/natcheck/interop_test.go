@@ -12,28 +12,27 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
-// Other people's clients understand our server.
+// Other people's clients understand our server. Debian's stun-client is not among them: it speaks RFC 3489 only, without the
+// magic cookie.
 func TestForeignClients(t *testing.T) {
 	server := serve(t, ServerConfig{Host: loop, Alt: other})
 	port := fmt.Sprint(server.cfg.Ports[0])
 	for _, tt := range []struct {
-		pkg  string // of Debian
 		args []string
 		says []string
 	}{
-		{"coturn", []string{"turnutils_stunclient", "-p", port, "127.0.0.1"}, []string{
+		{[]string{"turnutils_stunclient", "-p", port, "127.0.0.1"}, []string{
 			fmt.Sprintf("Response origin: : 127.0.0.1:%d", server.cfg.Ports[0]), fmt.Sprintf("Response origin: : 127.0.0.2:%d", server.cfg.Ports[1]),
 			fmt.Sprintf("Other addr: : 127.0.0.2:%d", server.cfg.Ports[1]), "UDP reflexive addr: 127.0.0.1:",
 		}},
-		{"coturn", []string{"turnutils_natdiscovery", "-m", "-f", "-p", port, "127.0.0.1"}, []string{
+		{[]string{"turnutils_natdiscovery", "-m", "-f", "-p", port, "127.0.0.1"}, []string{
 			"Endpoint Independent Mapping", "Endpoint Independent Filtering",
 		}},
-		{"stun-client", []string{"stun", "127.0.0.1:" + port, "1"}, []string{"127.0.0.1:", "Return value is 0x"}},
 	} {
 		t.Run(tt.args[0], func(t *testing.T) {
 			t.Parallel()
 			if _, err := exec.LookPath(tt.args[0]); err != nil {
-				t.Skipf("%s is not installed (Debian's package %s)", tt.args[0], tt.pkg)
+				t.Skipf("%s is not installed (Debian's package coturn)", tt.args[0])
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
