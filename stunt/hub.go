@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 // a connection, so that one member cannot hold up another.
 type hub struct {
 	limits Limits
-	log    *slog.Logger
 	met    *metrics
 	wg     sync.WaitGroup // of everything that belongs to members
 
@@ -40,9 +38,9 @@ type room struct {
 	expiry  *time.Timer
 }
 
-func newHub(l Limits, log *slog.Logger) *hub {
+func newHub(l Limits) *hub {
 	h := &hub{
-		limits: l, log: log, rooms: make(map[string]*room), networks: newNetworks(l),
+		limits: l, rooms: make(map[string]*room), networks: newNetworks(l),
 		links: make(map[*member]struct{}), empty: make(chan struct{}),
 	}
 	h.met = newMetrics(h)
@@ -77,7 +75,6 @@ func (h *hub) join(q joinRequest, from netip.Addr) (m, holder *member, err *Refu
 		h.remove(old, &RefusedError{Code: codeReplaced, Message: "you have joined again"})
 	}
 	h.met.joins.WithLabelValues("ok").Inc()
-	h.log.Debug("joined", "network", n.prefix, "side", q.Side, "members", len(rm.members))
 	if len(rm.members) == 2 {
 		h.introduce(rm)
 	}

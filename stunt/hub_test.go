@@ -2,7 +2,6 @@ package stunt
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -36,9 +35,11 @@ type game struct {
 }
 
 func newGame(t *testing.T) *game {
-	l := Limits{Rooms: 6, Members: 5, Joins: 1 << 30, Misses: 1 << 27, Messages: 8, Buffer: 8 << 10, Message: 64, Buffers: 16 << 10}
+	l := Limits{
+		Rooms: 6, Members: 5, Joins: 1 << 30, Misses: 1 << 27, Messages: 8, Message: 64, Buffer: 1 << 10, Buffers: 2 << 10,
+	}
 	return &game{
-		t: t, hub: newHub(l.orDefault(), slog.New(slog.DiscardHandler)),
+		t: t, hub: newHub(l.orDefault()),
 		heard: make(map[*member]int), present: make(map[*member]uint64), said: make(map[uint64]int),
 	}
 }
@@ -87,7 +88,7 @@ func (g *game) leaveAll() {
 		g.leave(g.players[0])
 	}
 	h := g.hub
-	if len(h.rooms) != 0 || h.members != 0 || h.waiting != 0 || h.meeting != 0 || len(h.links) != 0 || h.numbers != (numbers{}) {
+	if len(h.rooms)+h.members+h.waiting+h.meeting+len(h.links) != 0 || h.numbers != (numbers{}) {
 		g.t.Fatalf("something is left: %d rooms, %d members, %d bytes, %d meetings, %d links, numbers %v",
 			len(h.rooms), h.members, h.waiting, h.meeting, len(h.links), h.numbers)
 	}
@@ -127,7 +128,8 @@ func (g *game) check() {
 		g.hear(m)
 	}
 	if members != h.members || meetings != h.meeting || waiting != h.waiting || waiting > h.limits.Buffers {
-		g.t.Fatalf("counted %d members, %d meetings, %d bytes, the hub %d, %d, %d", members, meetings, waiting, h.members, h.meeting, h.waiting)
+		g.t.Fatalf("counted %d members, %d meetings, %d bytes, the hub %d, %d, %d",
+			members, meetings, waiting, h.members, h.meeting, h.waiting)
 	}
 	for p, n := range h.networks.all {
 		if n.members > h.limits.Members+1 { // one that comes back may have moved

@@ -23,7 +23,7 @@ type Limits struct {
 	// Misses of one network a minute: joins that name a room in which the other side is not, or that it is full. Five
 	// times as many may come at once. It is what a guesser of room numbers meets. Default: 6.
 	Misses int
-	// Message is the size of a message in bytes. Default: 16 KiB.
+	// Message is the size of a message in bytes. Clients of this package send up to MaxMessage. Default: MaxMessage.
 	Message int
 	// Messages of one member in one meeting. Default: 256.
 	Messages int

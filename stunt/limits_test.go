@@ -200,6 +200,10 @@ func TestChallenge(t *testing.T) {
 	t.Parallel()
 	s := serve(t, &Server{TrustedProxies: behindProxy})
 	silent := s.raw(somebody, "", SideSend)
+	b := s.raw("203.0.113.9", silent.room, SideRecv)
+	silent.hear(typeMet)
+	b.say(envelope{Type: typeLeave})
+	silent.hear(typeOver) // the last thing that it reads
 	s.raw("203.0.113.9", silent.room, SideSend)
 	live := s.raw("203.0.113.9", "", SideSend)
 	go live.end()

@@ -111,8 +111,7 @@ func (r *Room) attend(ctx context.Context, conn *websocket.Conn, out chan []byte
 	defer cancel(nil)
 	wg.Go(func() { cancel(write(ctx, conn, out)) })
 	wg.Go(func() { cancel(r.keepAlive(ctx, conn)) })
-	// The largest message that any server passes on is not known: many times the usual one is enough.
-	conn.SetReadLimit(int64(frameLimit(16 * MaxMessage)))
+	conn.SetReadLimit(int64(frameLimit(MaxMessage)))
 	for {
 		_, b, err := conn.Read(ctx)
 		if err != nil {

@@ -82,9 +82,9 @@ func fromMember(b []byte, maxData int) (envelope, error) {
 	return decode(b, maxData, typeMessage, typeDrop, typeLeave)
 }
 
-// fromServer decodes what a server said. Its limit on messages may be larger than the usual one.
+// fromServer decodes what a server said. Clients send no more than MaxMessage, whatever the server would take.
 func fromServer(b []byte) (envelope, error) {
-	return decode(b, len(b), typeMet, typeMessage, typeOver)
+	return decode(b, MaxMessage, typeMet, typeMessage, typeOver)
 }
 
 func decode(b []byte, maxData int, types ...string) (envelope, error) {

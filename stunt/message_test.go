@@ -221,7 +221,8 @@ func FuzzServerURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || !strings.HasSuffix(u.Path, joinPath) || u.User != nil {
+		web := u.Scheme == "http" || u.Scheme == "https"
+		if !web || u.Hostname() == "" || !strings.HasSuffix(u.Path, joinPath) || u.User != nil {
 			t.Errorf("%q becomes %v", s, u)
 		}
 		if _, err := http.NewRequest(http.MethodGet, u.String(), nil); err != nil {
@@ -259,9 +260,9 @@ func TestProxyFromEnvironment(t *testing.T) {
 		{"https", map[string]string{"https_proxy": "p:3128"}, "https://example.org", "http://p:3128"},
 		{"all", map[string]string{"ALL_PROXY": "socks5://p"}, "http://example.org:7478", "socks5://p"},
 		{"all, for https", map[string]string{"all_proxy": "socks5h://p"}, "https://example.org", "socks5h://p"},
-		{"one before all", map[string]string{"ALL_PROXY": "socks5://p", "HTTPS_PROXY": "http://q"}, "https://example.org", "http://q"},
+		{"one before all", map[string]string{"ALL_PROXY": "socks5://p", "HTTPS_PROXY": "q"}, "https://example.org", "http://q"},
 		{"not for", map[string]string{"ALL_PROXY": "socks5://p", "NO_PROXY": "example.org"}, "http://example.org:7478", ""},
-		{"not for a network", map[string]string{"ALL_PROXY": "socks5://p", "no_proxy": "192.0.2.0/24"}, "http://192.0.2.1:7478", ""},
+		{"not for some", map[string]string{"ALL_PROXY": "socks5://p", "no_proxy": "192.0.2.0/24"}, "http://192.0.2.1:7478", ""},
 		{"not for this machine", map[string]string{"ALL_PROXY": "socks5://p"}, "http://127.0.0.1:7478", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -28,7 +28,8 @@ func (r *running) rawJoin(network, room string, side Side) (*raw, error) {
 	q := joinRequest{Room: room, Side: side, Token: d.token}
 	header := http.Header{joinHeader: {q.encode()}, "X-Forwarded-For": {network}}
 	ctx := within(r.t)
-	conn, resp, err := websocket.Dial(ctx, d.url.String(), &websocket.DialOptions{HTTPClient: d.client(ctx), HTTPHeader: header})
+	o := &websocket.DialOptions{HTTPClient: d.client(ctx), HTTPHeader: header}
+	conn, resp, err := websocket.Dial(ctx, d.url.String(), o)
 	if err != nil {
 		if refused := refusal(resp); refused != nil {
 			return nil, refused

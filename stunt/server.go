@@ -53,7 +53,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	h := newHub(s.Limits.orDefault(), log)
+	h := newHub(s.Limits.orDefault())
 	ln = &countingListener{Listener: ln, hub: h, trusted: s.TrustedProxies}
 	if s.TLS != nil {
 		c := s.TLS.Clone()
@@ -61,7 +61,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ln = tls.NewListener(ln, c)
 	}
 	web := &http.Server{
-		Handler:           s.handler(h),
+		Handler:           s.handler(h, log),
 		ReadHeaderTimeout: h.limits.Handshake,
 		ReadTimeout:       h.limits.Handshake,
 		WriteTimeout:      h.limits.Handshake + challengeTime,
@@ -111,9 +111,9 @@ func (s *Server) finish(h *hub, web *http.Server, broken bool) {
 	h.end(ctx)
 }
 
-func (s *Server) handler(h *hub) http.Handler {
+func (s *Server) handler(h *hub, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+joinPath, func(w http.ResponseWriter, r *http.Request) { s.join(h, w, r) })
+	mux.HandleFunc("GET "+joinPath, func(w http.ResponseWriter, r *http.Request) { s.join(h, log, w, r) })
 	mux.Handle("GET /metrics", h.met.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		h.mu.Lock()
@@ -129,7 +129,7 @@ func (s *Server) handler(h *hub) http.Handler {
 }
 
 // join takes a member in. The handler is over when the WebSocket begins, so that its buffers and its stack are free.
-func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
+func (s *Server) join(h *hub, log *slog.Logger, w http.ResponseWriter, r *http.Request) {
 	from := clientAddr(r, s.TrustedProxies)
 	if r.Header.Get(joinHeader) == "" {
 		refuse(w, &RefusedError{Code: codeBadRequest, Message: "programs join here, with the header " + joinHeader})
@@ -146,7 +146,7 @@ func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
 		m, _, refused = h.join(q, from)
 	}
 	if refused != nil {
-		h.log.Debug("refused", "network", prefixOf(from), "code", refused.Code)
+		log.Debug("refused", "network", prefixOf(from), "side", q.Side, "code", refused.Code)
 		refuse(w, refused)
 		return
 	}
@@ -158,9 +158,10 @@ func (s *Server) join(h *hub, w http.ResponseWriter, r *http.Request) {
 		OnPongReceived:     func(context.Context, []byte) { m.heard() },
 	})
 	if err != nil {
-		h.log.Debug("no websocket", "network", prefixOf(from), "err", err)
+		log.Debug("no websocket", "network", prefixOf(from), "err", err)
 		conn = nil
 	}
+	log.Debug("joined", "network", prefixOf(from), "side", q.Side)
 	h.attach(m, conn, slim.link)
 }
 

@@ -154,7 +154,8 @@ func (l *loader) flood(ctx context.Context, victim *link, i byte) {
 // guess asks for a room by chance.
 func (l *loader) guess(ctx context.Context) {
 	l.attacks.guesses.Add(1)
-	k, status, err := l.join(ctx, netip.AddrFrom4([4]byte{127, 255, 0, byte(1 + rand.IntN(250))}), strconv.Itoa(1000+rand.IntN(9000)), "recv")
+	from := netip.AddrFrom4([4]byte{127, 255, 0, byte(1 + rand.IntN(250))})
+	k, status, err := l.join(ctx, from, strconv.Itoa(1000+rand.IntN(9000)), "recv")
 	switch {
 	case err == nil:
 		defer k.Close()

@@ -208,9 +208,11 @@ func serveFailure(err error) error {
 	const wsaeaddrinuse = syscall.Errno(10048) // what Windows says
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse):
-		return &failure{statusFailed, "port-in-use", err, "another server runs here already; end it, or choose other ports with --listen and --stun-ports"}
+		return &failure{statusFailed, "port-in-use", err,
+			"another server runs here already; end it, or choose other ports with --listen and --stun-ports"}
 	case errors.Is(err, syscall.EACCES):
-		return &failure{statusFailed, "permission", err, "ports below 1024 need a privilege; choose others with --listen and --stun-ports"}
+		return &failure{statusFailed, "permission", err,
+			"ports below 1024 need a privilege; choose others with --listen and --stun-ports"}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return &failure{statusFailed, "no-address", err, "--listen, --host and --alt take addresses that this machine has"}
 	}
