@@ -45,6 +45,9 @@ func serverURL(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: %q is not host, host:port or a URL with nothing else", errServer, u.Redacted())
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + joinPath
+	if u, err = url.Parse(u.String()); err != nil { // which is stricter with http than with ws
+		return nil, fmt.Errorf("%w: %w", errServer, err)
+	}
 	return u, nil
 }
 

@@ -213,7 +213,7 @@ func FuzzRefusal(f *testing.F) {
 }
 
 func FuzzServerURL(f *testing.F) {
-	for _, s := range []string{"example.org", "[2001:db8::1]:80", "wss://example.org/a", "::1", "a/b:c"} {
+	for _, s := range []string{"example.org", "[2001:db8::1]:80", "wss://example.org/a", "::1", "a/b:c", ":0:0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
