@@ -184,12 +184,21 @@ func TestFact3RedialAtOnceOrByChance(t *testing.T) {
 					if linux && kills {
 						return // Linux keeps it
 					}
-					lab := natlab.New(t, resetting(linux, kills))
 					var skews []time.Duration
 					for range pairs {
 						skews = append(skews, rand.N(time.Second))
 					}
-					if n := meetAgain(lab, 7070, skews, within, pause); n < pairs {
+					var n int
+					for try := range 3 { // where the machine was late, "at once" was not
+						late := lateness()
+						n = meetAgain(natlab.New(t, resetting(linux, kills)), 7070, skews, within, pause)
+						most := late()
+						t.Logf("try %d: %d of %d recovered, this machine was up to %v late", try, n, pairs, most)
+						if n == pairs || most < labRTT/10 {
+							break
+						}
+					}
+					if n < pairs {
 						t.Errorf("%d of %d recovered, want all", n, pairs)
 					}
 				})

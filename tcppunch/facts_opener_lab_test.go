@@ -4,6 +4,7 @@ package tcppunch
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -243,25 +244,29 @@ func testFact5IPv6(t *testing.T, top natlab.Topology) {
 		t.Errorf("at least %d hops, as many as the error had: %v, want EHOSTUNREACH", limit, err)
 	}
 	for _, hops := range []int{limit + 1, 64, 255} {
-		port := 7000 + hops
-		opener := mustConnect(t, a, port, to(b, port), low(hops))
-		if err := opener.outcome(2 * labRTT); !errors.Is(err, errPending) {
+		opener := openIPv6(t, a, seen, 7000+hops, to(b, 7000+hops), low(hops))
+		if err := opener.outcome(labRTT); !errors.Is(err, errPending) {
 			t.Errorf("at least %d hops: %v, want it to live on", hops, err)
 		}
 		opener.close()
 	}
-	time.Sleep(2 * labRTT) // no error is under way
 	// 255, and taken back when the error has come. The design says after about 40 ms.
-	before := timesExceeded(t, a)
-	opener := mustConnect(t, a, 7071, to(b, 7071), low(255))
-	for end := time.Now().Add(within); timesExceeded(t, a) == before && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
+	takenBack := func(port int) error {
+		opener := openIPv6(t, a, seen, port, to(b, port), low(255))
+		if err := opener.set(options{unix.IPV6_UNICAST_HOPS: 64, unix.IPV6_MINHOPCOUNT: 0}); err != nil {
+			t.Fatal(err)
+		}
+		return errors.Join(mustConnect(t, b, port, to(a, port), nil).outcome(within), opener.outcome(within))
 	}
-	time.Sleep(5 * time.Millisecond) // the kernel counts it before it looks for the socket
-	if err := opener.set(options{unix.IPV6_UNICAST_HOPS: 64, unix.IPV6_MINHOPCOUNT: 0}); err != nil {
-		t.Fatal(err)
+	// On a busy machine the kernel may have sent the SYN again, as low, before that.
+	err := takenBack(7071)
+	for try := 1; err != nil && try < 4; try++ {
+		t.Logf("255 hops, taken back: %v, again", err)
+		err = takenBack(7071 + try)
 	}
-	wantConnected(t, opener, mustConnect(t, b, 7071, to(a, 7071), nil))
+	if err != nil {
+		t.Errorf("255 hops, taken back: %v", err)
+	}
 	// 255, and left there: the peer's SYN finds nobody.
 	stubborn := mustConnect(t, a, 7070, to(b, 7070), low(255))
 	time.Sleep(labRTT)
@@ -269,6 +274,26 @@ func testFact5IPv6(t *testing.T, top natlab.Topology) {
 	if e, f := stubborn.outcome(5*labRTT), deaf.outcome(0); e == nil || f == nil {
 		t.Errorf("left at 255 hops: %v and %v, want no connection", e, f)
 	}
+}
+
+// openIPv6 begins to connect and waits until the kernel has had the error that
+// the SYN of a low hop limit comes to.
+func openIPv6(t *testing.T, m *natlab.Machine, seen *wire, port int, to netip.AddrPort, o options) *plain {
+	t.Helper()
+	p := mustConnect(t, m, port, to, o)
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		errs := seen.protocol(m.Name(), unix.IPPROTO_ICMPV6)
+		for i, c := range errs {
+			// The error quotes the SYN, whose header has the source port first.
+			const quoted = 40 + 8 + 40
+			if len(c.Data) > quoted+2 && int(binary.BigEndian.Uint16(c.Data[quoted:])) == port && timesExceeded(t, m) > i {
+				time.Sleep(5 * time.Millisecond) // it is counted before the socket is looked for
+				return p
+			}
+		}
+	}
+	t.Fatalf("no ICMPv6 error about the SYN of port %d came back", port)
+	return nil
 }
 
 // timesExceeded returns how many ICMPv6 errors of that kind the kernel of a host

@@ -133,7 +133,7 @@ func (p *plain) outcome(limit time.Duration) error {
 }
 
 // greet exchanges a byte over a connected socket.
-func (p *plain) greet() error {
+func (p *plain) greet(limit time.Duration) error {
 	f := os.NewFile(uintptr(p.fd), "tcp")
 	p.fd = 0
 	conn, err := net.FileConn(f)
@@ -142,7 +142,7 @@ func (p *plain) greet() error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(within)) //nolint:errcheck // the reading tells
+	conn.SetDeadline(time.Now().Add(limit)) //nolint:errcheck // the reading tells
 	if _, err := conn.Write([]byte{'!'}); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func wantConnected(t *testing.T, ends ...*plain) {
 		wg.Go(func() {
 			err := p.outcome(within)
 			if err == nil {
-				err = p.greet()
+				err = p.greet(within)
 			}
 			if err != nil {
 				t.Errorf("connecting: %v", err)
@@ -244,7 +244,7 @@ func (r *redialler) run(ctx context.Context) bool {
 		p, err := connectFrom(r.host, r.port, r.to, nil)
 		if err == nil {
 			err = p.outcome(hold)
-			if err == nil && p.greet() == nil {
+			if err == nil && p.greet(2*time.Second) == nil {
 				return true
 			}
 			p.close()
