@@ -31,6 +31,7 @@ type holder struct {
 	role     role
 	began    time.Time // the first SYN of this role
 	refusals int       // in this role
+	knocks   int       // since the last longer pause
 }
 
 // errRedial ends an attempt whose role is over.
@@ -93,12 +94,13 @@ func (h *holder) attempt(ctx context.Context) time.Duration {
 	case errors.Is(err, errRedial):
 		return 0
 	}
-	return h.pause(err)
+	return h.pause(err, time.Since(now))
 }
 
-// pause tells how long to stay away after a failure. The figures are measured:
-// a fixed pause keeps two sides that refuse each other out of phase for ever.
-func (h *holder) pause(err error) time.Duration {
+// pause tells how long to stay away after a failure that took so long to come.
+// The figures are measured: a fixed pause keeps two sides that refuse each other
+// out of phase for ever.
+func (h *holder) pause(err error, took time.Duration) time.Duration {
 	random := 250*time.Millisecond + rand.N(100*time.Millisecond)
 	switch {
 	case sock.TupleTaken(err):
@@ -106,6 +108,8 @@ func (h *holder) pause(err error) time.Duration {
 	case sock.Refused(err):
 		h.refusals++
 		switch {
+		case h.role.technique == Plain && h.race.samePublic && h.refusals <= maxKnocks:
+			return h.knock(took)
 		case h.refusals > 5:
 			return random
 		case h.role.technique == Opener && h.refusals == 1:
@@ -120,6 +124,24 @@ func (h *holder) pause(err error) time.Duration {
 		return time.Second // the network may come back
 	}
 	return random
+}
+
+const (
+	// maxKnocks bounds the quick dials of one tuple on a local network.
+	maxKnocks = 320
+	// inOneGo is how many of them come between two longer pauses.
+	inOneGo = 32
+)
+
+// knock is the pause on a network that two hosts share and both of whose own
+// firewalls refuse what they have not asked for: only two SYNs that are on the
+// way at the same time connect, and that is some tens of microseconds. So they go
+// out in quick series, after pauses that are as random as the network is long.
+func (h *holder) knock(took time.Duration) time.Duration {
+	if h.knocks++; h.knocks%inOneGo == 0 {
+		return 20*time.Millisecond + rand.N(80*time.Millisecond)
+	}
+	return rand.N(min(took, 100*time.Millisecond) + time.Microsecond)
 }
 
 // dial sends a SYN and follows the socket until it is connected, has failed,

@@ -117,3 +117,18 @@ func TestRoomCarriers(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomRejectingHosts: two hosts on one LAN whose own firewalls refuse each
+// other meet all the same.
+func TestRoomRejectingHosts(t *testing.T) {
+	lab := natlab.New(t, natlab.Topology{
+		NATs: []natlab.NAT{{Name: "home", Link: natlab.Link{Delay: 25 * time.Millisecond}}},
+		Hosts: []natlab.Host{
+			{Name: "a", Behind: "home", Firewall: natlab.RejectUnsolicited},
+			{Name: "b", Behind: "home", Firewall: natlab.RejectUnsolicited}, {Name: "stun"},
+		},
+	})
+	a, b := meet(t, lab, serveSTUN(t, lab), 40*time.Second)
+	wantOneConnection(t, a, b)
+	t.Logf("%v, %d and %d sockets", a.Path, a.Attempts, b.Attempts)
+}

@@ -122,6 +122,14 @@ func TestOver(t *testing.T) {
 	ula.Hosts = append(ula.Hosts, netip.MustParseAddr("fd00::1"))
 	random6 := side("203.0.113.20", random, "")
 	random6.Hosts = six.Hosts
+	near := side("203.0.113.10", fixed, "")
+	near.NAT.Hairpin = Silent
+	for round := range 6 {
+		s := situation{SideA, round, 4, 256, near, near}
+		if err := s.over(plan(s)); (err != nil) != (round >= nearRounds-1) {
+			t.Errorf("one network, no hairpin, round %d: %v", round, err)
+		}
+	}
 	tests := []struct {
 		name string
 		a, b report

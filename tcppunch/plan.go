@@ -96,9 +96,10 @@ func (p roundPlan) empty() bool    { return len(p.steps)+len(p.bursts) == 0 }
 func (p roundPlan) searches() bool { return len(p.bursts) > 0 }
 
 // over tells why no further round could do more than this one, nil if it could.
-// Both sides come to the same end.
+// Both sides come to the same end. On one network the private addresses get some
+// rounds: hosts whose own firewalls refuse each other need luck.
 func (s situation) over(p roundPlan) error {
-	if p.hopeless == "" {
+	if p.hopeless == "" || samePublicAddress(s.mine, s.theirs) && s.round < nearRounds-1 {
 		return nil
 	}
 	other := s
@@ -109,6 +110,10 @@ func (s situation) over(p roundPlan) error {
 	}
 	return fmt.Errorf("%w: %s", ErrImpossible, p.hopeless)
 }
+
+// nearRounds is how many rounds two sides with one public address try, even when
+// that address is known to lead nowhere.
+const nearRounds = 4
 
 // A situation is what a round's plan depends on.
 type situation struct {

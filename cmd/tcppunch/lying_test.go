@@ -267,9 +267,9 @@ func TestLyingServer(t *testing.T) {
 			p := newLyingPlace(t)
 			s := lie()
 			serveLies(t, p.server.host, s)
-			send := p.a.start("send", "-v", "--timeout=4s", ownCode, p.a.secretFile("file.txt", 10))
+			send := p.a.start("send", "-v", "--timeout=8s", ownCode, p.a.secretFile("file.txt", 10))
 			send.waits()
-			recv := p.b.start("recv", "-v", "--timeout=4s", ownCode, "--out=out")
+			recv := p.b.start("recv", "-v", "--timeout=8s", ownCode, "--out=out")
 			for _, x := range []*peer{send, recv} {
 				if status := x.status(); status != statusNoPath && status != statusWrongCode {
 					t.Errorf("%s: exit status %d", x.name, status)
@@ -313,9 +313,9 @@ func TestLyingSTUN(t *testing.T) {
 			var c stranger
 			c.listen(t, p.lab.Host("c"), behave)
 			liar := "--stun=" + serverAddr + ":99"
-			send := p.a.start("send", liar, "--timeout=6s", p.a.secretFile("file.txt", 10))
+			send := p.a.start("send", liar, "--timeout=10s", p.a.secretFile("file.txt", 10))
 			code := send.code()
-			recv := p.b.start("recv", code, liar, "--timeout=6s", "--out=out")
+			recv := p.b.start("recv", code, liar, "--timeout=10s", "--out=out")
 			for _, x := range []*peer{send, recv} {
 				x.wantFailure(statusNoPath, "no-path")
 				if _, ok := x.find("connected"); ok {
