@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/term"
@@ -21,7 +22,8 @@ import (
 type codeFlags struct {
 	serverFlags
 	Code string `placeholder:"CODE" help:"A code of your own, such as home-otter-lamp. Either side may start first. Also TCPPUNCH_CODE."`
-	Via  string `default:"auto" enum:"auto,tcp" help:"How to connect: auto or tcp."`
+	// Via has no effect as long as there is one way.
+	Via string `default:"auto" enum:"auto,tcp" help:"How to connect: auto or tcp."`
 	// The bounds are those of tcppunch.Config.
 	Sockets int `default:"256" help:"How many connections to try at once where a router hides its ports: 1 to 4096. Small routers do not like many."`
 
@@ -65,7 +67,7 @@ func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side
 	if f.Sockets < 1 || f.Sockets > 4096 {
 		return nil, usage(errors.New("--sockets must be 1 to 4096"))
 	}
-	code, err := f.code(ctx, given, side, out)
+	code, err := f.code(ctx, given, side, common.Timeout, out)
 	if err != nil {
 		return nil, err
 	}
@@ -74,14 +76,14 @@ func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side
 }
 
 // code finds the code, or returns none where the server shall hand one out.
-func (f *codeFlags) code(ctx context.Context, given string, side tcppunch.Side, out *output) (pair.Code, error) {
+func (f *codeFlags) code(ctx context.Context, given string, side tcppunch.Side, timeout time.Duration, out *output) (pair.Code, error) {
 	text := cmp.Or(given, f.Code, os.Getenv("TCPPUNCH_CODE"))
 	if text == "" && side == tcppunch.SideA {
 		return pair.Code{}, nil
 	}
 	if text == "" && !term.IsTerminal(int(os.Stdin.Fd())) {
 		var err error
-		if text, err = readLine(ctx, os.Stdin); err != nil {
+		if text, err = codeFromInput(ctx, timeout, out); err != nil {
 			return pair.Code{}, err
 		}
 	}
@@ -93,6 +95,18 @@ func (f *codeFlags) code(ctx context.Context, given string, side tcppunch.Side, 
 		return pair.Code{}, usage(err)
 	}
 	return code, nil
+}
+
+// codeFromInput reads the code from standard input, which may never end.
+func codeFromInput(ctx context.Context, timeout time.Duration, out *output) (string, error) {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer time.AfterFunc(time.Second, func() { out.say("Reading the code from standard input …") }).Stop()
+	text, err := readLine(limited, os.Stdin)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return "", usage(fmt.Errorf("no code came on standard input within %v", timeout))
+	}
+	return text, err
 }
 
 // readLine reads one line, or nothing from what has ended.

@@ -92,7 +92,7 @@ func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.
 	r.routers = newRouters(ctx, r.flags.stun(r.common.STUN), r.out)
 	var ahead *gathering
 	if r.code != (pair.Code{}) { // the other side may be there already
-		ahead = r.gather(ctx)
+		ahead = r.gatherAhead(ctx)
 		defer ahead.discard()
 	}
 	if err := r.join(ctx, watch); err != nil {
@@ -216,10 +216,10 @@ func (r *rendezvous) tellLonely() (stop func()) {
 // meet pairs with whoever is in the room and punches.
 func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gathering) (*tcppunch.Conn, error) {
 	g := ahead
-	if !g.fresh() {
+	if !g.keep() {
 		g = r.gather(ctx)
 	}
-	defer g.discard()
+	defer func() { g.discard() }()
 	began := time.Now()
 	sealed, err := r.pair(ctx, m)
 	if err != nil {
@@ -228,6 +228,10 @@ func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gatherin
 	r.phases.Pair = ms(time.Since(began))
 	r.paired = true
 	began = time.Now()
+	if g.old() { // the other side took its time
+		g.discard()
+		g = r.gather(ctx)
+	}
 	local, err := g.take(ctx)
 	if err != nil {
 		return nil, err
@@ -279,11 +283,11 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 	joiner := !r.owner && !r.paired && !m.First()
 	pause, ended := r.guesses.Count(err)
 	switch {
-	case joiner && !broken:
+	case joiner && (!broken || pair.Guess(err) && r.guesses.Failed() > 1):
 		return r.notLetIn(err) // the room is somebody else's
 	case errors.Is(err, pair.ErrWrongWords):
 		r.out.say("Warning: somebody tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
-	case pair.Guess(err) && !joiner:
+	case pair.Guess(err):
 		r.out.say("Warning: somebody may have tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
 	case errors.Is(err, pair.ErrVersion), errors.Is(err, pair.ErrTampered):
 		r.out.say("Warning: %s.", shown(err))

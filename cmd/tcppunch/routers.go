@@ -143,7 +143,7 @@ func natOf(rep *natcheck.Report) tcppunch.NAT {
 	switch {
 	case rep.TCP.Hairpin == natcheck.Yes:
 		nat.Hairpin = tcppunch.LetsIn
-	case rep.TCP.Hairpin == natcheck.No && (nat.Mapping == tcppunch.EndpointIndependent || nat.Ports == tcppunch.Preserving):
+	case rep.TCP.Hairpin == natcheck.No && rep.UDP.Hairpin != natcheck.Yes && (nat.Mapping == tcppunch.EndpointIndependent || nat.Ports == tcppunch.Preserving):
 		// Else the mapping that was dialled may have been another one.
 		nat.Hairpin = tcppunch.Silent
 	}
