@@ -77,7 +77,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 			return conn, nil
 		}
 		if n := l.hub.connect(from); n != nil {
-			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { n.conns.Add(-1) })}, nil
+			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { n.addConns(-1) })}, nil
 		}
 		_ = conn.Close()
 	}
@@ -99,10 +99,10 @@ func (h *hub) connect(from netip.Addr) *network {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := h.networks.of(from, time.Now())
-	if n.conns.Load() >= int64(h.limits.Conns) {
+	if n.busy(h.limits) {
 		h.met.conns.Inc()
 		return nil
 	}
-	n.conns.Add(1)
+	n.addConns(1)
 	return n
 }

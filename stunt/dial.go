@@ -25,12 +25,15 @@ const joinTime = 15 * time.Second
 // serverURL makes a URL of what people write.
 func serverURL(s string) (*url.URL, error) {
 	s = strings.TrimSpace(s)
+	if strings.Contains(s, "@") {
+		return nil, fmt.Errorf("%w: it takes no user and no password", ErrServer)
+	}
 	if !strings.Contains(s, "://") {
 		s = "ws://" + completePort(s)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errServer, err)
+		return nil, errNotServer
 	}
 	switch u.Scheme {
 	case "ws":
@@ -39,19 +42,19 @@ func serverURL(s string) (*url.URL, error) {
 		u.Scheme = "https"
 	case "http", "https":
 	default:
-		return nil, fmt.Errorf("%w: %q is none of ws, wss, http and https", errServer, u.Scheme)
+		return nil, fmt.Errorf("%w: the scheme is none of ws, wss, http and https", ErrServer)
 	}
 	if u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return nil, fmt.Errorf("%w: %q is not host, host:port or a URL with nothing else", errServer, u.Redacted())
+		return nil, errNotServer
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + joinPath
 	if u, err = url.Parse(u.String()); err != nil { // which is stricter with http than with ws
-		return nil, fmt.Errorf("%w: %w", errServer, err)
+		return nil, errNotServer
 	}
 	return u, nil
 }
 
-var errServer = errors.New("malformed address of a rendezvous server")
+var errNotServer = fmt.Errorf("%w: it is not host, host:port or a URL with nothing else", ErrServer)
 
 // completePort adds the usual port to a host without one.
 func completePort(s string) string {
@@ -78,6 +81,10 @@ type dialer struct {
 	token string
 	tls   *tls.Config
 	via   *url.URL // the proxy, or nil
+
+	joined bool // once: the next joins are rejoins
+	number bool // the room's name was handed out to this member
+	made   bool // nobody was there before it
 }
 
 func newDialer(o *JoinOptions) (*dialer, error) {
@@ -110,25 +117,54 @@ func (d *dialer) client(ctx context.Context) *http.Client {
 		}
 		return (&net.Dialer{}).DialContext(ctx, network, addr)
 	}
+	dialTLS := func(_ context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, d.tlsConfig())
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return secure, nil
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: dial, TLSClientConfig: d.tls, DisableKeepAlives: true, MaxResponseHeaderBytes: headerBytes,
+			DialContext: dial, DialTLSContext: dialTLS, DisableKeepAlives: true, MaxResponseHeaderBytes: headerBytes,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
+func (d *dialer) tlsConfig() *tls.Config {
+	c := &tls.Config{}
+	if d.tls != nil {
+		c = d.tls.Clone()
+	}
+	if c.ServerName == "" {
+		c.ServerName = d.url.Hostname()
+	}
+	c.NextProtos = []string{"http/1.1"} // WebSockets come with it alone
+	return c
+}
+
 // join connects and returns when the server has taken the member in.
 func (d *dialer) join(ctx context.Context) (*websocket.Conn, error) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
-	q := joinRequest{Room: d.room, Side: d.side, Token: d.token}
+	q := joinRequest{Room: d.room, Side: d.side, Token: d.token, Rejoin: d.joined, Made: d.joined && d.made}
 	conn, resp, err := websocket.Dial(ctx, d.url.String(), &websocket.DialOptions{
 		HTTPClient: d.client(ctx), HTTPHeader: http.Header{joinHeader: {q.encode()}, "User-Agent": {"stunt"}},
 	})
 	if err != nil {
 		if refused := refusal(resp); refused != nil {
 			return nil, refused
+		}
+		if resp == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%w at %s: it did not answer within %v", ErrNoServer, d.where(),
+				time.Since(began).Round(100*time.Millisecond))
 		}
 		return nil, fmt.Errorf("%w at %s: %w", ErrNoServer, d.where(), d.why(resp, err))
 	}
@@ -146,9 +182,12 @@ func (d *dialer) named(resp *http.Response) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", errMessage, err)
 	case d.room == "" && isNumber(name):
-		d.room = name
+		d.room, d.number = name, true
 	case d.room == "" || d.room != name:
 		return fmt.Errorf("%w: room %.70q", errMessage, name)
+	}
+	if !d.joined {
+		d.joined, d.made = true, d.number || resp.Header.Get(madeHeader) != ""
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package stunt
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -14,6 +16,8 @@ var (
 	ErrDisconnected = errors.New("lost the connection to the server")
 	// ErrDropped says that the other side, or this one itself, ended the membership with Drop.
 	ErrDropped = errors.New("sent away from the room")
+	// ErrTakenOver says that somebody else has had the room, or this side of it, since the connection was lost.
+	ErrTakenOver = errors.New("the room was taken over while the connection was lost; start again for a new code")
 	// ErrSideTaken says that somebody is in the room with the same side.
 	ErrSideTaken = errors.New("this side of the room is taken")
 	// ErrRoomFull says that two are in the room already.
@@ -28,6 +32,9 @@ var (
 	ErrExpired = errors.New("the room has expired")
 	// ErrNoServer says that no server answered, or something else did.
 	ErrNoServer = errors.New("no rendezvous server")
+	// ErrServer says that JoinOptions.Server is no address of a server. What was given is not repeated: it may hold a
+	// password.
+	ErrServer = errors.New("malformed address of a rendezvous server")
 )
 
 // RefusedError is a server's refusal, or its reason for ending a membership.
@@ -50,6 +57,7 @@ const (
 	codeTooManyMembers  = "too-many-members"
 	codeTooManyMisses   = "too-many-misses"
 	codeTooManyMessages = "too-many-messages"
+	codeTooManyVisits   = "too-many-visits"
 	codeServerFull      = "server-full"
 	codeStopping        = "stopping"
 	codeDropped         = "dropped"
@@ -57,12 +65,16 @@ const (
 	codeReplaced        = "replaced"
 )
 
-// Error returns the server's sentence.
+// Error returns the server's sentence, and how long it asks to wait.
 func (e *RefusedError) Error() string {
-	if e.Message == "" {
-		return "the server refuses: " + e.Code
+	words := e.Message
+	if words == "" {
+		words = e.Code
 	}
-	return "the server refuses: " + e.Message
+	if e.Retry > 0 {
+		words += fmt.Sprintf("; try again in %.0f s", math.Ceil(e.Retry.Seconds()))
+	}
+	return "the server refuses: " + words
 }
 
 // Unwrap returns the Err value of the code, or nil when the code is none of those known here.
@@ -74,7 +86,7 @@ func (e *RefusedError) Unwrap() error {
 		return ErrRoomFull
 	case codeMismatch:
 		return ErrMismatch
-	case codeTooManyJoins, codeTooManyMembers, codeTooManyMisses, codeTooManyMessages:
+	case codeTooManyJoins, codeTooManyMembers, codeTooManyMisses, codeTooManyMessages, codeTooManyVisits:
 		return ErrLimited
 	case codeServerFull, codeStopping:
 		return ErrBusy
@@ -95,6 +107,11 @@ func (e *RefusedError) final() bool {
 	return false
 }
 
+// taken reports whether somebody else has the place, which may be free again soon.
+func (e *RefusedError) taken() bool {
+	return e.Code == codeSideTaken || e.Code == codeRoomFull || e.Code == codeMismatch
+}
+
 // status is the HTTP status that goes with the code.
 func (e *RefusedError) status() int {
 	switch e.Code {
@@ -102,7 +119,7 @@ func (e *RefusedError) status() int {
 		return http.StatusBadRequest
 	case codeSideTaken, codeRoomFull, codeMismatch:
 		return http.StatusConflict
-	case codeTooManyJoins, codeTooManyMembers, codeTooManyMisses:
+	case codeTooManyJoins, codeTooManyMembers, codeTooManyMisses, codeTooManyVisits:
 		return http.StatusTooManyRequests
 	}
 	return http.StatusServiceUnavailable

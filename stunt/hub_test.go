@@ -57,6 +57,7 @@ func (g *game) move(what, who byte) {
 	case 4:
 		g.hub.drop(m, uint64(what)%(g.hub.meetings+2))
 	case 5:
+		m.rejoined = what&0x40 != 0 // which is lost and keeps its place, if it made the room
 		g.leave(m)
 	}
 }
@@ -66,6 +67,8 @@ func (g *game) join(what, who byte) {
 	q := joinRequest{Side: sides[int(what/8)%3], Token: fmt.Sprintf("%032x", who%16)}
 	if who&0x80 == 0 {
 		q.Room = fmt.Sprintf("room%d", who/16)
+		q.Rejoin = what&0x40 != 0
+		q.Made = what&0xc0 == 0xc0
 	}
 	m, _, refused := g.hub.join(q, netip.AddrFrom4([4]byte{192, 0, who % 3, 1}))
 	if refused == nil {
@@ -88,6 +91,9 @@ func (g *game) leaveAll() {
 		g.leave(g.players[0])
 	}
 	h := g.hub
+	for _, rm := range h.rooms {
+		h.expire(rm) // those whose owner is expected back
+	}
 	if len(h.rooms)+h.members+h.waiting+h.meeting+len(h.links) != 0 || h.numbers != (numbers{}) {
 		g.t.Fatalf("something is left: %d rooms, %d members, %d bytes, %d meetings, %d links, numbers %v",
 			len(h.rooms), h.members, h.waiting, h.meeting, len(h.links), h.numbers)
@@ -104,10 +110,11 @@ func (g *game) leaveAll() {
 func (g *game) check() {
 	h := g.hub
 	members, meetings, waiting := 0, 0, 0
+	places := make(map[*network]int)
 	for name, rm := range h.rooms {
 		members += len(rm.members)
 		switch {
-		case rm.name != name, len(rm.members) == 0, len(rm.members) > 2:
+		case rm.name != name, len(rm.members) == 0 && rm.reserved == nil, len(rm.sides()) > 2:
 			g.t.Fatalf("room %q is called %q and has %d members", name, rm.name, len(rm.members))
 		case len(rm.members) == 2 && rm.members[0].side.other() != rm.members[1].side:
 			g.t.Fatalf("room %q has %s and %s", name, rm.members[0].side, rm.members[1].side)
@@ -117,7 +124,11 @@ func (g *game) check() {
 		if rm.meeting != 0 {
 			meetings++
 		}
+		if rm.reserved != nil {
+			places[rm.reserved.network]++
+		}
 		for _, m := range rm.members {
+			places[m.network]++
 			if m.gone || m.room != rm {
 				g.t.Fatalf("somebody in room %q is not there", name)
 			}
@@ -132,6 +143,9 @@ func (g *game) check() {
 			members, meetings, waiting, h.members, h.meeting, h.waiting)
 	}
 	for p, n := range h.networks.all {
+		if n.members != places[n] {
+			g.t.Fatalf("network %v has %d members, counted %d", p, n.members, places[n])
+		}
 		if n.members > h.limits.Members+1 { // one that comes back may have moved
 			g.t.Fatalf("network %v has %d members", p, n.members)
 		}

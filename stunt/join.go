@@ -29,6 +29,10 @@ type JoinOptions struct {
 	// Proxy returns the proxy for a URL, or nil: http, https, socks5 or socks5h. Default: as HTTP_PROXY, HTTPS_PROXY,
 	// ALL_PROXY and NO_PROXY say.
 	Proxy func(*url.URL) (*url.URL, error)
+	// Patience is how long a room is asked for again that is full, and after a lost connection a place that somebody else
+	// has: mostly it is somebody who is about to go. Default: 10 seconds when joining and a minute when rejoining.
+	// Negative: not at all.
+	Patience time.Duration
 	// KeepAlive is how often the server is asked to answer, for which it has half as long. Default: 20 seconds.
 	KeepAlive time.Duration
 }
@@ -51,6 +55,9 @@ const (
 	firstWait = 250 * time.Millisecond
 	maxWait   = 15 * time.Second
 	calmTime  = 10 * time.Second // a connection that lasted so long was a good one
+
+	joinPatience   = 10 * time.Second
+	rejoinPatience = time.Minute
 )
 
 // Room is a membership in a room. It lasts until Close, or until the server ends it.
@@ -69,8 +76,8 @@ type Room struct {
 	changed chan struct{} // closed, and replaced, when one of these changes
 }
 
-// Join returns when the server has taken this side in: two round trips, and one more with TLS. It does not try again.
-// The context bounds Join only.
+// Join returns when the server has taken this side in: two round trips, and one more with TLS. It tries again only while
+// the room is full, for the time of Patience. The context bounds Join only.
 func Join(ctx context.Context, o *JoinOptions) (*Room, error) {
 	if o == nil {
 		o = &JoinOptions{}
@@ -87,7 +94,7 @@ func Join(ctx context.Context, o *JoinOptions) (*Room, error) {
 	if err != nil {
 		return nil, fmt.Errorf("joining a room: %w", err)
 	}
-	conn, err := d.join(ctx)
+	conn, err := d.joinPatiently(ctx, o.patience(joinPatience))
 	if err != nil {
 		return nil, fmt.Errorf("joining a room: %w", err)
 	}
@@ -103,6 +110,26 @@ func Join(ctx context.Context, o *JoinOptions) (*Room, error) {
 	r.out = make(chan []byte)
 	go r.run(run, conn, r.out)
 	return r, nil
+}
+
+func (o *JoinOptions) patience(usual time.Duration) time.Duration {
+	if o.Patience == 0 {
+		return usual
+	}
+	return o.Patience
+}
+
+// joinPatiently tries again while the room is full: somebody may be there who does not know the code, and is sent away.
+func (d *dialer) joinPatiently(ctx context.Context, patience time.Duration) (*websocket.Conn, error) {
+	began, wait := time.Now(), 2*firstWait
+	for {
+		conn, err := d.join(ctx)
+		pause := wait/2 + rand.N(wait)
+		if !errors.Is(err, ErrRoomFull) || time.Since(began)+pause > patience || sleep(ctx, pause) != nil {
+			return conn, err
+		}
+		wait = min(2*wait, 4*time.Second)
+	}
 }
 
 // Name is the name of the room, or the number that the server handed out.
@@ -171,28 +198,25 @@ func (r *Room) update(f func()) {
 // run keeps the membership: one connection after the other.
 func (r *Room) run(ctx context.Context, conn *websocket.Conn, out chan []byte) {
 	defer close(r.done)
-	wait := firstWait
+	c := &comeback{wait: firstWait}
 	for {
 		began := time.Now()
-		err := r.attend(ctx, conn, out)
+		ended := r.attend(ctx, conn, out)
 		if time.Since(began) > calmTime {
-			wait = firstWait
+			c.wait = firstWait
 		}
+		err, final := r.ending(ended, c)
 		closed := false
 		r.update(func() {
 			r.out, closed = nil, r.closed
 			r.end(err)
 		})
-		var refused *RefusedError
-		if errors.As(err, &refused) && !refused.final() {
-			refused = nil
-		}
-		if !closed && refused == nil {
+		if !closed && !final {
 			if f := r.opts.Trace.Disconnected; f != nil {
 				f(err)
 			}
 			out = make(chan []byte)
-			conn, err = r.rejoin(ctx, &wait, out)
+			conn, err = r.rejoin(ctx, c, out)
 		}
 		if closed || ctx.Err() != nil {
 			err = net.ErrClosed
@@ -207,14 +231,40 @@ func (r *Room) run(ctx context.Context, conn *websocket.Conn, out chan []byte) {
 	}
 }
 
+// ending decides what the end of a connection means: why it ended, and whether that is final. Who made the room is sent
+// away by mistake only: somebody was there first after the server had lost its memory, or says that it made the room too.
+func (r *Room) ending(err error, c *comeback) (_ error, final bool) {
+	var refused *RefusedError
+	if !errors.As(err, &refused) {
+		return err, false
+	}
+	c.retry = refused.Retry
+	if refused.Code == codeDropped && r.dialer.made {
+		return fmt.Errorf("%w: %s", ErrDisconnected, refused.Message), false
+	}
+	return err, refused.final()
+}
+
+// A comeback is what paces attempts to rejoin.
+type comeback struct {
+	wait  time.Duration // the next pause
+	retry time.Duration // how long the server has asked to wait
+}
+
+// pause waits before the next attempt. When a server restarts, its members shall not all come back in the same moment.
+func (c *comeback) pause(ctx context.Context) error {
+	d := max(c.wait/2+rand.N(c.wait), c.retry+rand.N(c.retry/2+1))
+	c.wait, c.retry = min(2*c.wait, maxWait*2/3), 0
+	return sleep(ctx, d)
+}
+
 // rejoin tries until it is in again, with pauses that grow. An error is final.
-func (r *Room) rejoin(ctx context.Context, wait *time.Duration, out chan []byte) (*websocket.Conn, error) {
+func (r *Room) rejoin(ctx context.Context, c *comeback, out chan []byte) (*websocket.Conn, error) {
+	var taken time.Time // since when somebody else is there
 	for {
-		// When a server restarts, its members shall not all come back in the same moment.
-		if err := sleep(ctx, *wait/2+rand.N(*wait)); err != nil {
+		if err := c.pause(ctx); err != nil {
 			return nil, err
 		}
-		*wait = min(2**wait, maxWait*2/3)
 		conn, err := r.dialer.join(ctx)
 		if err == nil {
 			r.update(func() { r.out = out })
@@ -223,9 +273,21 @@ func (r *Room) rejoin(ctx context.Context, wait *time.Duration, out chan []byte)
 			}
 			return conn, nil
 		}
-		var refused *RefusedError
-		if ctx.Err() != nil || errors.As(err, &refused) && refused.final() {
+		if ctx.Err() != nil {
 			return nil, err
+		}
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			c.retry = refused.Retry
+			if refused.final() && !refused.taken() {
+				return nil, err
+			}
+			if refused.taken() && taken.IsZero() {
+				taken = time.Now()
+			}
+			if refused.taken() && time.Since(taken) >= r.opts.patience(rejoinPatience) {
+				return nil, fmt.Errorf("%w: %w", ErrTakenOver, err)
+			}
 		}
 		if f := r.opts.Trace.Failed; f != nil {
 			f(err)

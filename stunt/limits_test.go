@@ -54,7 +54,9 @@ func TestLimitMisses(t *testing.T) {
 		s.raw(somebody, fmt.Sprint("guess", i), SideRecv)
 	}
 	s.wantRawRefused(somebody, honest.Name(), SideSend, "side-taken") // tells that there is a room: a miss too
-	s.raw(somebody, honest.Name(), SideRecv).hear(typeMet)            // a hit is none
+	hit := s.raw(somebody, honest.Name(), SideRecv)
+	hit.hear(typeMet) // a hit is none
+	go hit.end()      // it answers when it is asked whether it is there
 	s.wantRawRefused("192.0.2.99", honest.Name(), SideRecv, "room-full")
 	// From now on they learn nothing, not even whether the room is there.
 	for _, room := range []string{honest.Name(), "garden"} {
@@ -190,7 +192,8 @@ func TestLimitIdle(t *testing.T) {
 	silent := s.raw(somebody, "", SideSend) // nobody reads its connection, so nothing answers
 	b := s.raw("203.0.113.9", silent.room, SideRecv)
 	b.hear(typeMet)
-	b.hear(typeOver) // reads, and so answers, for longer than Idle
+	b.hear(typeOver)                                                 // reads, and so answers, for longer than Idle
+	s.wantRawRefused("198.51.100.1", b.room, SideSend, "side-taken") // it may come back
 	s.raw(somebody, b.room, SideSend)
 	b.hear(typeMet)
 }
@@ -203,8 +206,9 @@ func TestChallenge(t *testing.T) {
 	b := s.raw("203.0.113.9", silent.room, SideRecv)
 	silent.hear(typeMet)
 	b.say(envelope{Type: typeLeave})
-	silent.hear(typeOver) // the last thing that it reads
-	s.raw("203.0.113.9", silent.room, SideSend)
+	silent.hear(typeOver)                                                // the last thing that it reads
+	s.wantRawRefused("203.0.113.9", silent.room, SideSend, "side-taken") // its place is kept
+	s.raw(somebody, silent.room, SideSend)                               // for itself, started again
 	live := s.raw("203.0.113.9", "", SideSend)
 	go live.end()
 	s.wantRawRefused("192.0.2.1", live.room, SideSend, "side-taken")
@@ -252,11 +256,11 @@ func TestPerNetwork(t *testing.T) {
 		"192.0.2.7": "192.0.2.0/24", "::ffff:192.0.2.7": "192.0.2.0/24",
 		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
 	} {
-		if got := prefixOf(netip.MustParseAddr(addr)); got.String() != want {
+		if got := prefixOf(netip.MustParseAddr(addr), 64); got.String() != want {
 			t.Errorf("%s counts as %v, want %s", addr, got, want)
 		}
 	}
-	if got := prefixOf(netip.Addr{}); got.IsValid() {
+	if got := prefixOf(netip.Addr{}, 64); got.IsValid() {
 		t.Errorf("no address counts as %v", got)
 	}
 }
@@ -283,8 +287,8 @@ func TestNetworksAreForgotten(t *testing.T) {
 	for i := range 2 * maxNetworks {
 		ns.of(at(i%2), now.Add(time.Hour))
 	}
-	if n := len(ns.all); n != 2 || ns.byUse.Len() != 2 {
-		t.Errorf("%d networks are remembered after an hour, want 2", n)
+	if n := len(ns.all); n != 3 || ns.byUse.Len() != 3 {
+		t.Errorf("%d networks are remembered after an hour, want two and the one around them", n)
 	}
 }
 
@@ -303,4 +307,44 @@ func TestMalformed(t *testing.T) {
 		}
 	}
 	s.wantQuiet()
+}
+
+// TestLimitFrames: what a member says counts, also where it means nothing.
+func TestLimitFrames(t *testing.T) {
+	t.Parallel()
+	stray := envelope{Type: typeMessage, Meeting: 99, Data: make([]byte, MaxMessage)}.encode()
+	for name, say := range map[string]func(*raw) error{
+		"messages of no meeting": func(m *raw) error { return m.write(stray) },
+		"drops of no meeting":    func(m *raw) error { return m.write(envelope{Type: typeDrop, Meeting: 99}.encode()) },
+		"pings":                  func(m *raw) error { return m.conn.Ping(within(t)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t, &Server{Limits: Limits{Messages: 10}, TrustedProxies: behindProxy})
+			m := s.raw(somebody, "", SideSend)
+			ended := make(chan *RefusedError, 1)
+			go func() { ended <- m.end() }()
+			n := 0
+			for ; n < 10_000 && say(m) == nil; n++ {
+			}
+			if n < 2*10+spareFrames {
+				t.Errorf("ended after %d frames, want at least %d", n, 2*10+spareFrames)
+			}
+			if e := <-ended; e.Code != "too-many-messages" {
+				t.Errorf("ended after %d frames with %q (%s), want too-many-messages", n, e.Code, e.Message)
+			}
+			s.wantQuiet()
+		})
+	}
+}
+
+// TestChallengeFull: in a room of two, a member that is no more makes place for who asks for its side.
+func TestChallengeFull(t *testing.T) {
+	t.Parallel()
+	s := serve(t, &Server{TrustedProxies: behindProxy})
+	owner := s.join("", SideSend)
+	silent := s.raw(somebody, owner.Name(), SideRecv) // killed: nobody answers for it
+	silent.hear(typeMet)
+	again := s.raw(somebody, owner.Name(), SideRecv)
+	again.hear(typeMet)
 }

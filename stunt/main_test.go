@@ -161,7 +161,7 @@ func wantTalk(t *testing.T, a, b *Meeting) {
 // wantRefused checks that a join fails, and why.
 func (r *running) wantRefused(room string, side Side, want error) *RefusedError {
 	r.t.Helper()
-	room2, err := Join(within(r.t), &JoinOptions{Server: r.addr, Room: room, Side: side})
+	room2, err := Join(within(r.t), &JoinOptions{Server: r.addr, Room: room, Side: side, Patience: -1})
 	if err == nil {
 		room2.Close()
 	}

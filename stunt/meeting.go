@@ -22,7 +22,8 @@ type Meeting struct {
 	why   error // set before over is closed
 }
 
-// First reports whether this side was in the room before the other. It tells two SideBench apart.
+// First reports whether this side made the room, or was there before the other. It tells two SideBench apart. Of other
+// sides both may be told so, when both say that they made the room and the server, after a restart, cannot know.
 func (m *Meeting) First() bool { return m.first }
 
 // Done is closed when the meeting is over.
@@ -80,7 +81,8 @@ func (m *Meeting) Recv(ctx context.Context) ([]byte, error) {
 
 // Drop ends the meeting because the other side is a wrong one. Who made the room, or came first, stays and can meet the
 // next one; the other is sent away, and its Room is over, with ErrDropped. That may be this side: a stranger cannot
-// throw the owner out of its room. Drop returns when the meeting is over.
+// throw the owner out of its room. If the server has mistaken an owner for the other one, its Room rejoins. Drop returns
+// when the meeting is over.
 func (m *Meeting) Drop() {
 	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
 	defer cancel()
@@ -151,6 +153,9 @@ func (r *Room) heed(e envelope, out chan []byte) error {
 	r.mu.Unlock()
 	switch {
 	case e.Type == typeMet:
+		if !e.First && !r.dialer.number {
+			r.dialer.made = false // it came back to a room that is somebody else's by now
+		}
 		r.update(func() {
 			r.end(ErrPeerLeft)
 			r.meeting = &Meeting{

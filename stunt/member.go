@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 )
 
 // writeTime is how long a member may take to accept what its kernel has no place for.
@@ -14,11 +15,16 @@ const writeTime = 10 * time.Second
 // A member is one connection in a room. A goroutine reads from it, and another writes while there is something to
 // write.
 type member struct {
-	hub     *hub
-	side    Side
-	token   string
-	network *network
-	room    *room
+	hub      *hub
+	side     Side
+	token    string
+	network  *network
+	room     *room
+	rejoined bool // says that it was here before
+	made     bool // the room, by coming
+	claims   bool // says that it made the room, and the server cannot know
+
+	frames *rate.Limiter // of what the member says; the reader's
 
 	// Guarded by hub.mu.
 	conn    *websocket.Conn // nil until the handshake is over
@@ -28,6 +34,7 @@ type member struct {
 	queued  int // bytes
 	writing bool
 	sent    int           // messages in this meeting
+	left    bool          // of its own will
 	gone    bool          // out of its room
 	why     *RefusedError // with gone: the reason to tell
 }
@@ -39,12 +46,14 @@ func (h *hub) attach(m *member, conn *websocket.Conn, link net.Conn) {
 	defer h.wg.Done()
 	if conn == nil {
 		m.forget()
+		m.left = !m.rejoined // a place is kept for who is known to try again
 		h.remove(m, nil)
 		delete(h.links, m)
 		return
 	}
 	conn.SetReadLimit(int64(frameLimit(h.limits.Message)))
 	m.conn, m.link = conn, link
+	m.frames = rate.NewLimiter(rate.Limit(h.limits.Messages)/10, 2*h.limits.Messages+spareFrames)
 	m.idle = time.AfterFunc(h.limits.Idle/2, m.probe)
 	h.wg.Go(m.read)
 	m.wake()
@@ -169,6 +178,9 @@ func (m *member) read() {
 			return
 		}
 		m.heard()
+		if !m.spend() {
+			continue // until the connection is closed
+		}
 		e, err := fromMember(b, m.hub.limits.Message)
 		if err == nil && typ != websocket.MessageText {
 			err = errMessage
@@ -188,6 +200,18 @@ func (m *member) read() {
 			return
 		}
 	}
+}
+
+// spareFrames is how many more frames than messages a member may send at once.
+const spareFrames = 64
+
+// spend counts a frame of any type, also of those that mean nothing. Who sends too many is sent away.
+func (m *member) spend() bool {
+	if m.frames.Allow() {
+		return true
+	}
+	m.hub.refuse(m, &RefusedError{Code: codeTooManyMessages, Message: "too many messages in too short a time"})
+	return false
 }
 
 // refuse sends a member away for what it did.
@@ -241,7 +265,7 @@ func (m *member) alive(within time.Duration) bool {
 	defer cancel()
 	if err := m.conn.Ping(ctx); err != nil {
 		m.hub.met.silent.Inc()
-		m.hub.leave(m)
+		m.hub.lose(m)
 		return false
 	}
 	return true

@@ -42,6 +42,7 @@ const (
 	tokenDigits = 32
 	joinHeader  = "Stunt-Join"
 	roomHeader  = "Stunt-Room"
+	madeHeader  = "Stunt-Made"
 	joinPath    = "/v1/join"
 	maxRefusal  = 1000 // bytes of a refusal's body that are read
 	maxWords    = 300  // bytes of a refusal's sentence that are kept
@@ -109,14 +110,23 @@ func decode(b []byte, maxData int, types ...string) (envelope, error) {
 
 // A joinRequest is who wants into which room.
 type joinRequest struct {
-	Room  string // "" asks for a number
-	Side  Side
-	Token string
+	Room   string // "" asks for a number
+	Side   Side
+	Token  string
+	Rejoin bool // it was in there before
+	Made   bool // with Rejoin: and nobody was there before it
 }
 
 // encode writes the request as a header's value: ASCII, whatever the room's name is.
 func (q joinRequest) encode() string {
-	return url.Values{"room": {q.Room}, "side": {string(q.Side)}, "token": {q.Token}}.Encode()
+	v := url.Values{"room": {q.Room}, "side": {string(q.Side)}, "token": {q.Token}}
+	if q.Rejoin {
+		v.Set("rejoin", "1")
+	}
+	if q.Made {
+		v.Set("made", "1")
+	}
+	return v.Encode()
 }
 
 func decodeJoin(s string) (joinRequest, error) {
@@ -128,6 +138,8 @@ func decodeJoin(s string) (joinRequest, error) {
 		return joinRequest{}, fmt.Errorf("%w: %s: %w", errMessage, joinHeader, err)
 	}
 	q := joinRequest{Room: v.Get("room"), Side: Side(v.Get("side")), Token: v.Get("token")}
+	q.Rejoin = v.Get("rejoin") == "1" && q.Room != ""
+	q.Made = v.Get("made") == "1" && q.Rejoin
 	if q.Room != "" {
 		if err := checkName(q.Room); err != nil {
 			return joinRequest{}, err

@@ -59,12 +59,13 @@ func TestServerURL(t *testing.T) {
 		{"wss://example.org/a/b/", "https://example.org/a/b/v1/join"},
 		{"https://example.org", "https://example.org/v1/join"},
 		{"", ""}, {":7478", ""}, {"ftp://example.org", ""}, {"https://", ""}, {"a b", ""}, {"example.org:x", ""},
-		{"https://user:secret@example.org", ""}, {"https://example.org/?a=b", ""}, {"https://example.org/#a", ""},
+		{"https://user:secret@example.org", ""}, {"https://user:se cret@example.org", ""}, {"user:secret@example.org", ""},
+		{"ws://user:1secret/@example.org", ""}, {"https://example.org/?a=b", ""}, {"https://example.org/#a", ""},
 	} {
 		u, err := serverURL(c.server)
 		if c.want == "" {
-			if err == nil {
-				t.Errorf("%q: %v, want an error", c.server, u)
+			if !errors.Is(err, ErrServer) {
+				t.Errorf("%q: %v, %v, want %v", c.server, u, err, ErrServer)
 			} else if strings.Contains(err.Error(), "secret") {
 				t.Errorf("%q: the error tells the password: %v", c.server, err)
 			}
@@ -90,6 +91,7 @@ func TestRefusedError(t *testing.T) {
 		"too-many-members":  {ErrLimited, false, 429},
 		"too-many-misses":   {ErrLimited, false, 429},
 		"too-many-messages": {ErrLimited, true, 503},
+		"too-many-visits":   {ErrLimited, false, 429},
 		"server-full":       {ErrBusy, false, 503},
 		"stopping":          {ErrBusy, false, 503},
 		"dropped":           {ErrDropped, true, 503},
@@ -107,6 +109,9 @@ func TestRefusedError(t *testing.T) {
 		if got := decodeReason(e.reason()); got == nil || got.Code != code || got.Message != e.Message {
 			t.Errorf("%s: decoded reason %v, want %v", code, got, e)
 		}
+	}
+	if e := (&RefusedError{Code: "odd", Retry: 1500 * time.Millisecond}).Error(); !strings.HasSuffix(e, "try again in 2 s") {
+		t.Errorf("%q does not tell how long to wait", e)
 	}
 	if e := (&RefusedError{Code: "odd"}).Error(); !strings.Contains(e, "odd") {
 		t.Errorf("%q does not tell the code", e)
@@ -126,6 +131,7 @@ func TestDecodeJoin(t *testing.T) {
 		{"no room", "side=recv&token=" + token, true},
 		{"the longest name", "room=" + strings.Repeat("x", 64) + "&side=bench&token=" + token, true},
 		{"the longest name, escaped", "room=" + strings.Repeat("%C3%BC", 32) + "&side=bench&token=" + token, true},
+		{"a rejoin", "made=1&rejoin=1&room=4821&side=send&token=" + token, true},
 		{"what is newer", "new=1&room=4821&side=send&token=" + token, true},
 		{"nothing", "", false},
 		{"no side", "room=4821&token=" + token, false},
@@ -146,6 +152,7 @@ func TestDecodeJoin(t *testing.T) {
 
 func FuzzDecodeJoin(f *testing.F) {
 	f.Add("room=4821&side=send&token=" + strings.Repeat("0a", 16))
+	f.Add("made=1&rejoin=1&room=4821&side=send&token=" + strings.Repeat("0a", 16))
 	f.Add("room=K%C3%BCche&side=bench&token=" + strings.Repeat("ff", 16))
 	f.Fuzz(func(t *testing.T, s string) {
 		q, err := decodeJoin(s)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -186,7 +187,7 @@ func TestRejoinTaken(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
 	w := newWatch()
-	a := join(t, &JoinOptions{Server: s.addr, Side: SideSend, Trace: w.trace()})
+	a := join(t, &JoinOptions{Server: s.addr, Side: SideSend, Trace: w.trace(), Patience: time.Second})
 	s.end()
 	w.wait(t, 1, 1, 0)
 	s = serveAt(t, nil, s.addr)
@@ -197,9 +198,30 @@ func TestRejoinTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer thief.Close()
-	if _, err := a.Meet(within(t)); !errors.Is(err, ErrSideTaken) {
-		t.Errorf("Meet: %v, want %v", err, ErrSideTaken)
+	if _, err := a.Meet(within(t)); !errors.Is(err, ErrSideTaken) || !errors.Is(err, ErrTakenOver) {
+		t.Errorf("Meet: %v, want %v and %v", err, ErrTakenOver, ErrSideTaken)
 	}
+}
+
+// TestRetryIsHeeded: a server that asks to wait is not asked again before.
+func TestRetryIsHeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &comeback{wait: firstWait, retry: 40 * time.Second}
+		began := time.Now()
+		if err := c.pause(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 40*time.Second || took > 61*time.Second {
+			t.Errorf("waited %v, want 40 to 60 s", took)
+		}
+		began = time.Now()
+		if err := c.pause(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 4*firstWait {
+			t.Errorf("waited %v the next time, want less than a second", took)
+		}
+	})
 }
 
 // TestCloseWhileRejoining: nothing is waited for.

@@ -29,6 +29,8 @@ type Server struct {
 	TLS *tls.Config
 	// TrustedProxies are the reverse proxies whose X-Forwarded-For is believed. Default: none.
 	TrustedProxies []netip.Prefix
+	// MetricsFrom are those who may read /metrics, beside the TrustedProxies themselves. Default: this machine.
+	MetricsFrom []netip.Prefix
 	// Drain is how long meetings may go on when the server is to stop. Default: 30 seconds.
 	Drain time.Duration
 	// Logger is told what happens, without payloads, room names and tokens. Default: nobody is.
@@ -114,7 +116,14 @@ func (s *Server) finish(h *hub, web *http.Server, broken bool) {
 func (s *Server) handler(h *hub, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+joinPath, func(w http.ResponseWriter, r *http.Request) { s.join(h, log, w, r) })
-	mux.Handle("GET /metrics", h.met.handler())
+	figures := h.met.handler()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if !s.mayWatch(r) {
+			http.Error(w, "the figures are not for this address", http.StatusForbidden)
+			return
+		}
+		figures.ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		h.mu.Lock()
 		stopping := h.stopping
@@ -126,6 +135,20 @@ func (s *Server) handler(h *hub, log *slog.Logger) http.Handler {
 		_, _ = io.WriteString(w, "ok\n")
 	})
 	return mux
+}
+
+// mayWatch reports whether a request for the figures comes from where it may. One that came through a proxy which is not
+// trusted may come from anywhere.
+func (s *Server) mayWatch(r *http.Request) bool {
+	peer := hostAddr(r.RemoteAddr)
+	if r.Header.Get("X-Forwarded-For") != "" && !contains(s.TrustedProxies, peer) {
+		return false
+	}
+	from := clientAddr(r, s.TrustedProxies)
+	if len(s.MetricsFrom) == 0 && from.IsLoopback() {
+		return true
+	}
+	return contains(s.MetricsFrom, from) || contains(s.TrustedProxies, from)
 }
 
 // join takes a member in. The handler is over when the WebSocket begins, so that its buffers and its stack are free.
@@ -146,22 +169,25 @@ func (s *Server) join(h *hub, log *slog.Logger, w http.ResponseWriter, r *http.R
 		m, _, refused = h.join(q, from)
 	}
 	if refused != nil {
-		log.Debug("refused", "network", prefixOf(from), "side", q.Side, "code", refused.Code)
+		log.Debug("refused", "network", prefixOf(from, 64), "side", q.Side, "code", refused.Code)
 		refuse(w, refused)
 		return
 	}
 	w.Header().Set(roomHeader, url.QueryEscape(m.room.name))
+	if m.made {
+		w.Header().Set(madeHeader, "1")
+	}
 	slim := &slimWriter{ResponseWriter: w}
 	conn, err := websocket.Accept(slim, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // members have no cookies that another site could use
-		OnPingReceived:     func(context.Context, []byte) bool { m.heard(); return true },
+		OnPingReceived:     func(context.Context, []byte) bool { m.heard(); return m.spend() },
 		OnPongReceived:     func(context.Context, []byte) { m.heard() },
 	})
 	if err != nil {
-		log.Debug("no websocket", "network", prefixOf(from), "err", err)
+		log.Debug("no websocket", "network", prefixOf(from, 64), "err", err)
 		conn = nil
 	}
-	log.Debug("joined", "network", prefixOf(from), "side", q.Side)
+	log.Debug("joined", "network", prefixOf(from, 64), "side", q.Side)
 	h.attach(m, conn, slim.link)
 }
 

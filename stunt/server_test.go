@@ -1,6 +1,7 @@
 package stunt
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // TestStop: who waits is sent away at once, who is in a meeting may finish it, and nobody comes in.
@@ -76,8 +79,21 @@ func TestServeBroken(t *testing.T) {
 // get asks without the proxies of the environment.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
+	return getAs(t, url, "")
+}
+
+// getAs asks as if through a proxy, for somebody.
+func getAs(t *testing.T, url, somebody string) (int, string) {
+	t.Helper()
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := c.Get(url)
+	req, err := http.NewRequestWithContext(within(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if somebody != "" {
+		req.Header.Set("X-Forwarded-For", somebody)
+	}
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +121,11 @@ func TestPages(t *testing.T) {
 			t.Errorf("/metrics lacks %q", want)
 		}
 	}
+	for _, path := range []string{"/metrics", "/metrics/"} {
+		if status, body := getAs(t, "http://"+s.addr+path, "127.0.0.1"); strings.Contains(body, "stunt_") {
+			t.Errorf("%s through a proxy that is not trusted: %d", path, status)
+		}
+	}
 	status, body := get(t, "http://"+s.addr+"/v1/join")
 	var j refusalJSON
 	if err := json.Unmarshal([]byte(body), &j); err != nil || status != 400 || j.Code != "bad-request" || j.Message == "" {
@@ -113,6 +134,57 @@ func TestPages(t *testing.T) {
 	if status, _ := get(t, "http://"+s.addr+"/"); status != 404 {
 		t.Errorf("/: %d, want 404", status)
 	}
+}
+
+// TestMetricsFrom: the figures are for this machine, for trusted proxies, or for those who are named.
+func TestMetricsFrom(t *testing.T) {
+	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	for _, c := range []struct {
+		name, remote, forwarded string
+		server                  Server
+		want                    bool
+	}{
+		{"this machine", "127.0.0.1:1", "", Server{}, true},
+		{"this machine, IPv6", "[::1]:1", "", Server{}, true},
+		{"anybody", "192.0.2.1:1", "", Server{}, false},
+		{"anybody who says so", "192.0.2.1:1", "127.0.0.1", Server{}, false},
+		{"a proxy here that is not trusted", "127.0.0.1:1", "192.0.2.1", Server{}, false},
+		{"a trusted proxy", "10.0.0.1:1", "", Server{TrustedProxies: prefix("10.0.0.0/8")}, true},
+		{"anybody through a trusted proxy", "10.0.0.1:1", "192.0.2.1", Server{TrustedProxies: prefix("10.0.0.0/8")}, false},
+		{"named", "192.0.2.1:1", "", Server{MetricsFrom: prefix("192.0.2.0/24")}, true},
+		{"named, mapped", "[::ffff:192.0.2.1]:1", "", Server{MetricsFrom: prefix("192.0.2.0/24")}, true},
+		{"not named", "127.0.0.1:1", "", Server{MetricsFrom: prefix("192.0.2.0/24")}, false},
+		{"named, through a trusted proxy", "10.0.0.1:1", "192.0.2.1",
+			Server{MetricsFrom: prefix("192.0.2.0/24"), TrustedProxies: prefix("10.0.0.0/8")}, true},
+	} {
+		r := &http.Request{RemoteAddr: c.remote, Header: http.Header{}}
+		if c.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if got := c.server.mayWatch(r); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSilentServer: one that accepts and says nothing is given up in time, and nothing of the attempt is left, which
+// goleak sees.
+func TestSilentServer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() // the kernel accepts
+	before := goleak.IgnoreCurrent()
+	for _, scheme := range []string{"ws://", "wss://"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		_, err := Join(ctx, &JoinOptions{Server: scheme + ln.Addr().String(), Side: SideSend})
+		cancel()
+		if !errors.Is(err, ErrNoServer) || !strings.Contains(err.Error(), "did not answer within") {
+			t.Errorf("%s: %v, want %v and that it did not answer", scheme, err, ErrNoServer)
+		}
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // certificate makes one for 127.0.0.1.

@@ -31,10 +31,12 @@ type serveCmd struct {
 	TLSKey     string   `name:"tls-key" type:"path" placeholder:"FILE" help:"Its private key."`
 	TrustProxy []string `placeholder:"PREFIX" help:"Reverse proxies whose X-Forwarded-For is believed."`
 
+	MetricsFrom []string `placeholder:"PREFIX" help:"Who may read /metrics. Default: this machine and the trusted proxies themselves."`
+
 	LogFormat string        `enum:"text,json" default:"text" help:"How to log, text or json; -v logs every join."`
 	Drain     time.Duration `default:"30s" help:"How long meetings may go on after a signal to stop. A second signal ends at once."`
 
-	Limits limitFlags `embed:"" prefix:"max-" group:"Limits, where a network is an IPv4 /24 or IPv6 /64:"`
+	Limits limitFlags `embed:"" prefix:"max-" group:"Limits, where a network is an IPv4 /24 or IPv6 /64, and an IPv6 /48 has 16 times as much:"`
 }
 
 // limitFlags are stunt.Limits, with the same defaults, as the flags --max-….
@@ -74,12 +76,22 @@ With certificates, or behind a reverse proxy that has them:
   tcppunch serve --listen 127.0.0.1:7478 --trust-proxy 127.0.0.1/32
   tcppunch send --server https://HOST FILE
 
-The rooms' port also has /healthz, and /metrics for Prometheus.`
+The rooms' port also has /healthz for everybody, and /metrics for Prometheus on this machine, or where else it runs:
+
+  tcppunch serve --metrics-from 192.0.2.17,2001:db8:17::/48`
 }
 
 // Run serves until a signal comes.
 func (c *serveCmd) Run(ctx context.Context, common *cli, out *output) error {
-	proxies, stun, err := c.addresses()
+	proxies, err := prefixes("--trust-proxy", c.TrustProxy)
+	if err != nil {
+		return usage(err)
+	}
+	watchers, err := prefixes("--metrics-from", c.MetricsFrom)
+	if err != nil {
+		return usage(err)
+	}
+	stun, err := c.stunConfig()
 	if err != nil {
 		return usage(err)
 	}
@@ -104,7 +116,7 @@ func (c *serveCmd) Run(ctx context.Context, common *cli, out *output) error {
 	}
 	listening(out, rooms.Addr(), stunServer.Addrs(), tlsConfig != nil)
 	server := &stunt.Server{
-		Limits: c.Limits.limits(), TLS: tlsConfig, TrustedProxies: proxies, Drain: c.Drain, Logger: log,
+		Limits: c.Limits.limits(), TLS: tlsConfig, TrustedProxies: proxies, MetricsFrom: watchers, Drain: c.Drain, Logger: log,
 	}
 	// Who is in a meeting still needs STUN while the rooms wait for the last meetings to end.
 	group, broken := errgroup.WithContext(context.WithoutCancel(ctx))
@@ -138,22 +150,27 @@ func listening(out *output, rooms net.Addr, stun []netip.AddrPort, secure bool) 
 	out.say("Rooms on %s%s, STUN on %s (UDP and TCP). Ctrl-C ends it.", e.Rooms, with, strings.Join(e.STUN, ", "))
 }
 
-// addresses reads what is written in the flags.
-func (c *serveCmd) addresses() ([]netip.Prefix, *natcheck.ServerConfig, error) {
-	var proxies []netip.Prefix
-	for _, s := range c.TrustProxy {
+// prefixes reads what is written in a flag: addresses, or prefixes.
+func prefixes(flag string, values []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range values {
 		p, err := netip.ParsePrefix(s)
 		if a, aerr := netip.ParseAddr(s); aerr == nil {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("--trust-proxy %q is neither an address nor a prefix", s)
+			return nil, fmt.Errorf("%s %q is neither an address nor a prefix", flag, s)
 		}
-		proxies = append(proxies, p)
+		all = append(all, p)
 	}
+	return all, nil
+}
+
+// stunConfig reads what is written in the flags for STUN.
+func (c *serveCmd) stunConfig() (*natcheck.ServerConfig, error) {
 	stun := &natcheck.ServerConfig{Software: "tcppunch"}
 	if len(c.STUNPorts) != 2 || c.STUNPorts[0] == c.STUNPorts[1] || c.STUNPorts[0] == 0 || c.STUNPorts[1] == 0 {
-		return nil, nil, errors.New("--stun-ports needs two different ports")
+		return nil, errors.New("--stun-ports needs two different ports")
 	}
 	stun.Ports = [2]uint16(c.STUNPorts)
 	for _, f := range []struct {
@@ -165,10 +182,10 @@ func (c *serveCmd) addresses() ([]netip.Prefix, *natcheck.ServerConfig, error) {
 		}
 		var err error
 		if *f.addr, err = netip.ParseAddr(strings.Trim(f.value, "[]")); err != nil {
-			return nil, nil, fmt.Errorf("%s %q is no address", f.flag, f.value)
+			return nil, fmt.Errorf("%s %q is no address", f.flag, f.value)
 		}
 	}
-	return proxies, stun, nil
+	return stun, nil
 }
 
 // listenAddress puts --host where --listen names none.

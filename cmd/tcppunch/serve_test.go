@@ -34,7 +34,8 @@ import (
 func TestServe(t *testing.T) {
 	t.Parallel()
 	lab := serveLab(t)
-	server := newSide(t, lab.Host("server")).start("serve", "--drain", "20s", "-v", "--log-format", "json")
+	server := newSide(t, lab.Host("server")).start("serve", "--drain", "20s", "-v", "--log-format", "json",
+		"--metrics-from", "203.0.113.10")
 	stunPorts := wantListening(t, server)
 	for _, address := range stunPorts {
 		wantMapped(t, lab, address)
