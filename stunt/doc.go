@@ -24,7 +24,12 @@
 //	Stunt-Join: room=4821&side=recv&token=…     Stunt-Room: 4821
 //
 // The token is 128 random bits of the member's own. Who comes back with the same token takes the place of its old
-// connection. A refusal is an HTTP error with a body such as
+// connection. Who made the room is told so (Stunt-Made: 1), and its place is kept for two minutes when its connection
+// breaks: others of its side are refused, and who comes as the other side waits for it. A member that joins again adds
+// rejoin=1, and made=1 if it made the room, which a server believes that has been restarted since and cannot know: whoever
+// came first in the meantime is not the owner. Of two who say so, either can send the other away, and both rejoin.
+//
+// A refusal is an HTTP error with a body such as
 //
 //	{"code":"side-taken","message":"somebody is there as send already"}
 //

@@ -73,10 +73,11 @@ func (rm *room) contested() bool {
 
 const (
 	// visitTime is how long a network is kept out of a room, and after which its visits are forgotten.
-	visitTime = 5 * time.Minute
-	// Being sent away three times is too much, and going by oneself, or losing the connection, two dozen times.
-	maxVisits   = 24
-	droppedCost = 8
+	visitTime = 10 * time.Minute
+	// Being sent away five times is too much, as often as somebody may guess a code until it is spent, and so is going by
+	// oneself, or losing the connection, 25 times.
+	maxVisits   = 25
+	droppedCost = 5
 	maxVisitors = 64 // networks that a room remembers
 )
 

@@ -178,7 +178,7 @@ func TestVisits(t *testing.T) {
 	t.Parallel()
 	s := serve(t, &Server{TrustedProxies: behindProxy})
 	owner := s.join("", SideSend)
-	for range 3 {
+	for range 5 {
 		a := s.raw(somebody, owner.Name(), SideRecv)
 		meet(t, owner).Drop()
 		a.wantEnd("dropped")
