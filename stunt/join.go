@@ -56,7 +56,7 @@ const (
 	maxWait   = 15 * time.Second
 	calmTime  = 10 * time.Second // a connection that lasted so long was a good one
 
-	joinPatience   = 10 * time.Second
+	joinPatience   = 4 * time.Second
 	rejoinPatience = time.Minute
 )
 

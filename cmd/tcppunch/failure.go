@@ -57,6 +57,8 @@ var rules = []struct {
 	{pair.ErrGuessed, statusWrongCode, "wrong-code", "start again with a new code"},
 	{stunt.ErrDropped, statusWrongCode, "wrong-code", "compare the code with the one on the other screen"},
 	{pair.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
+	{stunt.ErrServer, statusUsage, "usage", ""},
+	{stunt.ErrTakenOver, statusFailed, "code-in-use", "start again for a new code"},
 	{stunt.ErrSideTaken, statusFailed, "code-in-use", "use another code; if a run of yours was cut off, try again in a minute"},
 	{stunt.ErrRoomFull, statusFailed, "code-in-use", "use another code"},
 	{stunt.ErrMismatch, statusFailed, "code-in-use", "check the code, and that both sides run commands that belong together"},

@@ -89,8 +89,11 @@ func TestThirdParty(t *testing.T) {
 	again.wantFailure(statusFailed, "code-in-use")
 	recv := p.b.start("recv", "--timeout=60s", ownCode, "--out=out")
 	send.says("the other side is in the room")
-	for _, args := range [][]string{{"recv", "--out=out", ownCode}, {"send", ownCode, c.file("virus.exe", 100)}} {
-		third := c.start(append(args, "--timeout=60s")...)
+	thirds := []*peer{
+		c.start("recv", "--timeout=60s", "--out=out", ownCode),
+		c.start("send", "--timeout=60s", ownCode, c.file("virus.exe", 100)),
+	}
+	for _, third := range thirds {
 		third.wantFailure(statusFailed, "code-in-use")
 		third.wantNoSockets()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,14 +28,17 @@ func (f *serverFlags) host() (string, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" {
-		return "", fmt.Errorf("--server %q is neither a host, a host:port nor a URL", f.Server)
+		return "", errServerFlag
 	}
 	switch u.Scheme {
 	case "ws", "wss", "http", "https":
 		return u.Hostname(), nil
 	}
-	return "", fmt.Errorf("--server %q: the scheme is none of ws, wss, http and https", f.Server)
+	return "", fmt.Errorf("%w: the scheme is none of ws, wss, http and https", errServerFlag)
 }
+
+// errServerFlag does not repeat what was given, which may have a password in it.
+var errServerFlag = errors.New("--server is neither a host, a host:port nor a URL")
 
 // stun returns the STUN servers: those that were given, else the server's two,
 // else the public ones.
