@@ -26,9 +26,11 @@ type ServerConfig struct {
 	Ports [2]uint16
 	// Software is told to those who ask over TCP, cut to 127 bytes. Default: nothing is told.
 	Software string
-	// MaxConns limits the open connections of each listener; more are closed at once. Default: 1024.
+	// MaxConns limits the open connections of each listener; more are closed at once. Default: 8192.
 	MaxConns int
-	// IdleTimeout is how long a connection may go without a whole request. Default: 5 minutes.
+	// MaxPerClient limits those of one client, which is an IPv4 /24 or an IPv6 /64. Default: 64.
+	MaxPerClient int
+	// IdleTimeout is how long a connection may go without a whole request; for the first it has 15 s. Default: 5 minutes.
 	IdleTimeout time.Duration
 	// MaxDials limits how many sockets clients may have the server dial from, or keep, at one time. Over it tests are
 	// not made, and clients are told so. Default: 256.
@@ -148,7 +150,9 @@ func (s *Server) Close() error {
 // ended its goroutines. It is called once.
 func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	streams := &stun.Server{MaxConns: s.cfg.MaxConns, IdleTimeout: s.cfg.IdleTimeout, NewSession: s.newSession}
+	streams := &stun.Server{
+		MaxConns: s.cfg.MaxConns, MaxPerClient: s.cfg.MaxPerClient, IdleTimeout: s.cfg.IdleTimeout, NewSession: s.newSession,
+	}
 	for _, ln := range s.listeners {
 		group.Go(func() error { return streams.Serve(ctx, ln) })
 	}

@@ -17,10 +17,13 @@ type Server struct {
 	Software string
 	// Other is announced as OTHER-ADDRESS (RFC 5780). Default: none.
 	Other netip.AddrPort
-	// MaxConns limits the open connections of each Serve; more are closed at once. Default: 1024.
+	// MaxConns limits the open connections of each Serve; more are closed at once. Default: 8192.
 	MaxConns int
+	// MaxPerClient limits those of one client, which is an IPv4 /24 or an IPv6 /64, so that no one shuts the others out.
+	// Default: 64.
+	MaxPerClient int
 	// IdleTimeout is how long a connection may go without a whole request. A client that holds a mapping open has to
-	// ask again within this time. Default: 5 minutes.
+	// ask again within this time. For the first request it has 15 s at most. Default: 5 minutes.
 	IdleTimeout time.Duration
 	// NewSession, when set, makes what answers the requests of one connection. Default: they are answered as Respond
 	// does.
@@ -36,9 +39,11 @@ type Session interface {
 }
 
 const (
-	defaultMaxConns    = 1024
-	defaultIdleTimeout = 5 * time.Minute
-	maxPause           = time.Second // between attempts, when accepting or reading fails for lack of resources
+	defaultMaxConns     = 8192
+	defaultMaxPerClient = 64
+	defaultIdleTimeout  = 5 * time.Minute
+	firstTimeout        = 15 * time.Second
+	maxPause            = time.Second // between attempts, when accepting or reading fails for lack of resources
 )
 
 // Serve answers on every connection that ln accepts. It returns nil when ctx ended it, else the error that did, and
@@ -53,7 +58,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 
-	slots := make(chan struct{}, s.MaxConns)
+	slots := &slots{max: s.MaxConns, maxPerClient: s.MaxPerClient, by: make(map[netip.Prefix]int)}
 	var pause time.Duration
 	for {
 		conn, err := ln.Accept()
@@ -71,15 +76,55 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		select {
-		case slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.serveConn(ctx, conn)
-			})
-		default:
+		from, _ := addrPort(conn.RemoteAddr())
+		client := clientOf(from.Addr())
+		if !slots.take(client) {
 			_ = conn.Close()
+			continue
 		}
+		wg.Go(func() {
+			defer slots.free(client)
+			s.serveConn(ctx, conn)
+		})
+	}
+}
+
+// slots count the open connections of a listener.
+type slots struct {
+	max, maxPerClient int
+
+	mu  sync.Mutex
+	all int                  // guarded by mu
+	by  map[netip.Prefix]int // of each client that has any; guarded by mu
+}
+
+// clientOf is whom a connection is counted for: an address alone is too easily changed.
+func clientOf(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.WithZone("").Prefix(bits) // without an address, all are one client
+	return p
+}
+
+func (s *slots) take(client netip.Prefix) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= s.max || s.by[client] >= s.maxPerClient {
+		return false
+	}
+	s.all++
+	s.by[client]++
+	return true
+}
+
+func (s *slots) free(client netip.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.by[client]--; s.by[client] == 0 {
+		delete(s.by, client)
 	}
 }
 
@@ -99,8 +144,8 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		defer session.Close()
 		respond = session.Respond
 	}
-	for {
-		if err := conn.SetDeadline(time.Now().Add(s.IdleTimeout)); err != nil {
+	for idle := min(s.IdleTimeout, firstTimeout); ; idle = s.IdleTimeout {
+		if err := conn.SetDeadline(time.Now().Add(idle)); err != nil {
 			return
 		}
 		req, err := readFrame(conn)
@@ -163,6 +208,9 @@ func (s *Server) orDefault() *Server {
 	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultMaxConns
+	}
+	if c.MaxPerClient <= 0 {
+		c.MaxPerClient = defaultMaxPerClient
 	}
 	if c.IdleTimeout <= 0 {
 		c.IdleTimeout = defaultIdleTimeout

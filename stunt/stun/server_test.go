@@ -83,6 +83,29 @@ func TestServeMaxConns(t *testing.T) {
 	t.Error("no connection is taken after another ended")
 }
 
+// One client, at however many addresses of its network, does not shut the others out.
+func TestServeMaxPerClient(t *testing.T) {
+	server := serve(t, &Server{MaxPerClient: 2})
+	from := func(ip net.IP) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}
+		conn, err := d.DialContext(t.Context(), "tcp", server.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for i := range byte(2) {
+		if _, err := Query(t.Context(), from(net.IPv4(127, 0, 0, 2+i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends(t, from(net.IPv4(127, 0, 0, 9)))
+	if _, err := Query(t.Context(), from(net.IPv4(127, 0, 1, 1))); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+}
+
 func TestServeIdleTimeout(t *testing.T) {
 	server := serve(t, &Server{IdleTimeout: 50 * time.Millisecond})
 	silent, slow := dial(t, server), dial(t, server)
