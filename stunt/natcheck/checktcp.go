@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-reuseport"
 
@@ -21,6 +22,7 @@ type tcpCheck struct {
 	contacts []contact // that saw the same local port
 	prober   *contact  // the one that makes tests, if any does
 	able     byte      // what it can do
+	rtt      time.Duration
 
 	mu      sync.Mutex
 	skipped []string // guarded by mu
@@ -66,6 +68,7 @@ type contact struct {
 	server netip.AddrPort
 	conn   net.Conn
 	res    stun.Response
+	rtt    time.Duration // that it took to say it
 }
 
 func (k *contact) local() netip.AddrPort {
@@ -81,12 +84,13 @@ func ask(ctx context.Context, c *syn.Call, server netip.AddrPort, p probe) (cont
 	if err != nil {
 		return contact{}, err
 	}
+	began := time.Now()
 	res, err := p.request().Query(ctx, conn)
 	if err != nil {
 		syn.Discard(conn)
 		return contact{}, err
 	}
-	return contact{server, conn, res}, nil
+	return contact{server, conn, res, time.Since(began)}, nil
 }
 
 // ask connects from the lane and asks what p says.
@@ -121,9 +125,11 @@ func (r *run) checkTCP(ctx context.Context, servers []netip.AddrPort) *tcpCheck 
 	}
 	first := &c.contacts[0]
 	c.result.Local, c.result.Mapped = first.local(), first.res.Mapped
+	c.rtt = first.rtt
 	var seen []sighting
 	for i := range c.contacts {
 		k := &c.contacts[i]
+		c.rtt = min(c.rtt, k.rtt)
 		seen = append(seen, sighting{k.server, k.res.Mapped})
 		if p, ok := findProbe(k.res.Extra); ok && p.op == opHello && p.arg&canDial != 0 && c.prober == nil {
 			c.prober, c.able = k, p.arg
@@ -149,16 +155,21 @@ func (c *tcpCheck) reach(ctx context.Context, l *lane, servers []netip.AddrPort)
 }
 
 func (c *tcpCheck) reachAll(ctx context.Context, l *lane, servers []netip.AddrPort) {
-	var asks []func(context.Context) (contact, error)
+	var asks []asking[contact]
 	for _, s := range servers {
-		asks = append(asks, func(ctx context.Context) (contact, error) { return l.ask(ctx, s, probe{op: opHello}) })
+		ask := func(ctx context.Context) (contact, error) { return l.ask(ctx, s, probe{op: opHello}) }
+		asks = append(asks, asking[contact]{s.Addr(), ask})
 	}
-	c.contacts = append(c.contacts, collect(ctx, asks)...)
+	var known []netip.Addr
+	for _, k := range c.contacts {
+		known = append(known, k.server.Addr())
+	}
+	c.contacts = append(c.contacts, collect(ctx, asks, known...)...)
 }
 
 // tests makes those tests for which one server is enough, all at once.
 func (c *tcpCheck) tests(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*testTime)
+	ctx, cancel := context.WithTimeout(ctx, testsTime+4*min(c.rtt, maxRTT))
 	defer cancel()
 	server := c.contacts[0].server
 	translated := c.result.Mapping != NoNAT && c.result.Local.Addr() != c.result.Mapped.Addr()
@@ -174,16 +185,18 @@ func (c *tcpCheck) tests(ctx context.Context) {
 		return
 	}
 	var port, addr, inbound, reset Outcome
-	wg.Go(func() { port = c.knock(ctx, opKnockPort) })
-	if c.able&canAlt != 0 {
-		wg.Go(func() { addr = c.knock(ctx, opKnockAddr) })
-	}
 	if c.able&canSilence != 0 {
-		wg.Go(func() { inbound = c.inbound(ctx, portSilent) })
+		wg.Go(func() { inbound = c.inbound(ctx) })
 	} else {
 		c.skip("TCP SYNs after our own: the server is not on Linux")
 	}
-	wg.Go(func() { reset = c.inbound(ctx, portRefuses) })
+	if !c.run.opt.Quick {
+		wg.Go(func() { port = c.knock(ctx, opKnockPort) })
+		if c.able&canAlt != 0 {
+			wg.Go(func() { addr = c.knock(ctx, opKnockAddr) })
+		}
+		wg.Go(func() { reset = c.simultaneous(ctx, portRefuses, 0) })
+	}
 	wg.Wait()
 	c.conclude(port, addr, inbound, reset)
 }
@@ -222,11 +235,16 @@ func (c *tcpCheck) portPairs(ctx context.Context, server netip.AddrPort, wg *syn
 			l.close()
 			break
 		}
+		began := time.Now()
 		wg.Go(func() {
 			defer l.close()
-			if k, err := ask(ctx, sent, server, probe{op: opHello}); err == nil {
+			k, err := ask(ctx, sent, server, probe{op: opHello})
+			if err != nil {
+				return
+			}
+			syn.Discard(k.conn)
+			if time.Since(began) < time.Second { // else the SYN may have been sent again, and be out of order
 				got[i] = pair{l.port, k.res.Mapped.Port()}
-				syn.Discard(k.conn)
 			}
 		})
 	}
@@ -240,7 +258,7 @@ func (c *tcpCheck) knock(ctx context.Context, how op) Outcome {
 		return ""
 	}
 	defer l.close()
-	k, err := l.ask(ctx, c.prober.server, probe{op: how})
+	k, err := l.ask(ctx, c.prober.server, dialling(how, c.rtt))
 	if err != nil {
 		return ""
 	}
@@ -249,82 +267,4 @@ func (c *tcpCheck) knock(ctx context.Context, how op) Outcome {
 		return outcomeOf(p.arg)
 	}
 	return ""
-}
-
-// inbound sends a SYN to a reserved port of the server, where it meets what how says, and then has the server dial
-// from there.
-func (c *tcpCheck) inbound(ctx context.Context, how byte) Outcome {
-	l, err := newLane(ctx, c.prober.server.Addr())
-	if err != nil {
-		return ""
-	}
-	defer l.close()
-	control, err := l.ask(ctx, c.prober.server, probe{op: opHello})
-	if err != nil {
-		return ""
-	}
-	defer syn.Discard(control.conn)
-	if c.result.Mapping == AddressAndPortDependent {
-		// The server has to be shown the mapping towards the reserved port, and it has to last.
-		if !c.show(ctx, l, control) {
-			return ""
-		}
-	}
-	p, ok := control.probe(ctx, probe{op: opOpen, arg: how})
-	if !ok || p.arg != done || p.port == 0 {
-		return ""
-	}
-	sent, err := l.dial(netip.AddrPortFrom(control.server.Addr(), p.port))
-	if err != nil {
-		return ""
-	}
-	if how == portRefuses {
-		if conn, err := sent.Wait(ctx); err == nil {
-			syn.Discard(conn)
-			return "" // somebody else has answered
-		} else if !syn.Refused(err) {
-			return ""
-		}
-	} else {
-		defer sent.Close()
-	}
-	if p, ok = control.probe(ctx, probe{op: opDial}); !ok {
-		return ""
-	}
-	return outcomeOf(p.arg)
-}
-
-// show visits a reserved port twice over the same pair of ports, as the third time shall be, and reports whether the
-// NAT has given both the same mapping.
-func (c *tcpCheck) show(ctx context.Context, l *lane, control contact) bool {
-	p, ok := control.probe(ctx, probe{op: opOpen, arg: portSTUN})
-	if !ok || p.arg != done || p.port == 0 {
-		return false
-	}
-	var mapped [2]netip.AddrPort
-	for i := range mapped {
-		k, err := l.ask(ctx, netip.AddrPortFrom(control.server.Addr(), p.port), probe{op: opHello})
-		if err != nil {
-			return false
-		}
-		syn.Discard(k.conn) // by a RST of ours, which leaves no TIME_WAIT in the way
-		mapped[i] = k.res.Mapped
-	}
-	if mapped[0] != mapped[1] {
-		c.skip("TCP SYNs after our own: this NAT takes a new port even for the same connection")
-		return false
-	}
-	return true
-}
-
-// probe asks over a connection that there is.
-func (k *contact) probe(ctx context.Context, p probe) (probe, bool) {
-	ctx, cancel := context.WithTimeout(ctx, testTime)
-	defer cancel()
-	res, err := p.request().Query(ctx, k.conn)
-	if err != nil {
-		return probe{}, false
-	}
-	answer, ok := findProbe(res.Extra)
-	return answer, ok && answer.op == p.op
 }

@@ -16,7 +16,7 @@ import (
 // udpSends are when a request is sent, for all that is known the first time may be lost, and udpTime is when it has
 // failed.
 func udpSends() []time.Duration {
-	return []time.Duration{0, 400 * time.Millisecond, time.Second}
+	return []time.Duration{0, 500 * time.Millisecond, time.Second}
 }
 
 const udpTime = 1600 * time.Millisecond
@@ -161,6 +161,7 @@ func (s *socket) ask(ctx context.Context, to netip.AddrPort, q *stun.Request) (s
 type glimpse struct {
 	server netip.AddrPort
 	res    stun.Response
+	rtt    time.Duration // and what was lost
 }
 
 // udpCheck is what is found out about UDP in one address family.
@@ -168,6 +169,7 @@ type udpCheck struct {
 	run     *run
 	result  Transport
 	seen    []glimpse // of one socket
+	rtt     time.Duration
 	skipped []string
 }
 
@@ -193,8 +195,10 @@ func (r *run) checkUDP(ctx context.Context, servers []netip.AddrPort) *udpCheck 
 	}
 	c.result.Local = netip.AddrPortFrom(localAddr(c.seen[0].server), s.port())
 	c.result.Mapped = c.seen[0].res.Mapped
+	c.rtt = c.seen[0].rtt
 	var seen []sighting
 	for _, g := range c.seen {
+		c.rtt = min(c.rtt, g.rtt)
 		seen = append(seen, sighting{g.server, g.res.Mapped})
 	}
 	c.result.Mapping = mapping(c.result.Local, seen)
@@ -225,14 +229,19 @@ func (c *udpCheck) reach(ctx context.Context, s *socket, servers []netip.AddrPor
 }
 
 func (c *udpCheck) reachAll(ctx context.Context, s *socket, servers []netip.AddrPort) {
-	var asks []func(context.Context) (glimpse, error)
+	var asks []asking[glimpse]
 	for _, server := range servers {
-		asks = append(asks, func(ctx context.Context) (glimpse, error) {
+		asks = append(asks, asking[glimpse]{server.Addr(), func(ctx context.Context) (glimpse, error) {
+			began := time.Now()
 			res, _, err := s.ask(ctx, server, probe{op: opHello}.request())
-			return glimpse{server, res}, err
-		})
+			return glimpse{server, res, time.Since(began)}, err
+		}})
 	}
-	c.seen = append(c.seen, collect(ctx, asks)...)
+	var known []netip.Addr
+	for _, g := range c.seen {
+		known = append(known, g.server.Addr())
+	}
+	c.seen = append(c.seen, collect(ctx, asks, known...)...)
 }
 
 // tests makes those tests for which one server is enough, all at once.
@@ -319,9 +328,11 @@ func (c *udpCheck) portPairs(ctx context.Context, server netip.AddrPort, wg *syn
 			break
 		}
 		sent := s.begin(server, &stun.Request{})
+		began := time.Now()
 		wg.Go(func() {
 			defer s.close()
-			if res, _, err := sent.wait(ctx); err == nil {
+			res, _, err := sent.wait(ctx)
+			if err == nil && time.Since(began) < udpSends()[1] { // else it may be the second packet's, out of order
 				got[i] = pair{s.port(), res.Mapped.Port()}
 			}
 		})

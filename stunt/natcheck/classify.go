@@ -75,6 +75,7 @@ const (
 	maxStep  = 512  // farther apart, ports in order are no sequence
 	maxBlock = 4096 // the size of blocks that carriers give to their customers, at most
 	minPairs = 3    // fewer show no rule
+	minSteps = 4    // fewer in order may be by chance
 )
 
 // ports classifies mappings that were made one right after the other. Of two sequences, step is the greatest common
@@ -94,8 +95,12 @@ func ports(pairs []pair) (kind Ports, step, churn int) {
 	if 2*kept > len(pairs) { // those that were not free went elsewhere
 		return Preserving, 0, 0
 	}
-	if step, churn = sequence(pairs); step != 0 {
+	step, churn, steps := sequence(pairs)
+	switch {
+	case steps >= minSteps:
 		return Sequential, step, churn
+	case steps > 0 || len(pairs) <= minSteps: // too few to tell
+		return "", 0, 0
 	}
 	if int(hi)-int(lo) < maxBlock {
 		return Contiguous, 0, 0
@@ -103,15 +108,15 @@ func ports(pairs []pair) (kind Ports, step, churn int) {
 	return Random, 0, 0
 }
 
-// sequence returns the step of ports that only go up, or only down, but for one new start where the range ends. The
-// step is 0 if they do not.
-func sequence(pairs []pair) (step, churn int) {
+// sequence returns the step of ports that only go up, or only down, but for one new start where the range ends, and
+// how many distances show it. These are 0 if they do not.
+func sequence(pairs []pair) (step, churn, steps int) {
 	var up, down, wraps, most int
 	for i := range pairs[1:] {
 		d := int(pairs[i+1].mapped) - int(pairs[i].mapped)
 		switch {
 		case d == 0:
-			return 0, 0
+			return 0, 0, 0
 		case d > maxStep || d < -maxStep:
 			wraps++
 			continue
@@ -125,11 +130,11 @@ func sequence(pairs []pair) (step, churn int) {
 	}
 	switch {
 	case wraps > 1 || up+down == 0 || up > 0 && down > 0:
-		return 0, 0
+		return 0, 0, 0
 	case down > 0:
-		return -step, most/step - 1
+		return -step, most/step - 1, down
 	}
-	return step, most/step - 1
+	return step, most/step - 1, up
 }
 
 func gcd(a, b int) int {

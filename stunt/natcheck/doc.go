@@ -30,8 +30,10 @@
 //	op 3, open      reserve a port, at which a SYN meets what arg says: STUN, nothing, a RST. answer: arg 1, the port
 //	op 4, dial      dial me from that port. answer: in arg what the SYN met
 //
-// arg 0 in an answer to 1 to 4 says that nothing was done, because of a limit or for lack of ability. What a SYN met is 1,
-// connected; 2, nothing in 1.3 s; 3, a RST; 4, an ICMP error. Over UDP only hello is answered.
+// In a request for a dial-back, 1, 2 and 4, port is the round trip that the client has measured, in ms. arg 0 in an
+// answer to 1 to 4 says that nothing was done, because of a limit or for lack of ability, or that nothing certain came of
+// it. What a SYN met is 1, connected; 2, nothing in 1.3 s and two round trips; 3, a RST; 4, an ICMP error. Over UDP only
+// hello is answered.
 //
 // # Simultaneous open
 //
@@ -53,9 +55,24 @@
 // RST. The server then dials the last visitor from the asker's address. The same procedure with a port that answers
 // by a RST tells whether the NAT forgets the session over it.
 //
+// # What is believed
+//
+// That a SYN was let in is certain. That it was refused is not: a packet may have been lost, on the way out or in, or the
+// server's own firewall may have had a hand in it. What follows from a refusal is grave, for two peers that both refuse
+// are not brought together. So it is reported only if it was seen twice, on fresh ports, the second time with a SYN that
+// had time to be sent again; if that SYN met nothing; and if a reserved port of the server was visited, or is before
+// each try. The server tells of silence only if a SYN from the same address of its own was answered within the last
+// hour, and not of refusals that come quicker than an eighth of the round trip. Likewise two attempts have to fail for a
+// NAT to be said not to hairpin, each with the time to send again what was lost.
+//
+// An operator leaves the ports of a server from which it dials, which are those that the system gives out, open or
+// dropping: where a firewall rejects SYNs to them, nothing is learned of simultaneous opens.
+//
 // # What it costs others
 //
-// An answer over UDP goes to the asker's address alone, and is at most 80 bytes longer than the request. A client may
-// cause forty dials at once, and then one a second; a dial takes 1.3 s at most. A connection holds one reserved port at
-// most, for 15 s. All clients together may hold as many sockets as the server's configuration says.
+// An answer over UDP goes to the asker's address alone, and is at most 80 bytes longer than the request. A client, which
+// is an IPv4 /24 or an IPv6 /48, gets a hundred a second, and ten if they come from another address or port than it asked,
+// or go to another port. It may cause forty tests at once, and then one a second; a dial takes 3.3 s at most. It may have
+// twelve sockets of the server's at one time, and all clients together as many as the configuration says. A connection
+// holds one reserved port at most, for 15 s.
 package natcheck

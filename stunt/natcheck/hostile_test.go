@@ -176,7 +176,7 @@ func FuzzClassify(f *testing.F) {
 		if (kind == Sequential) != (step != 0) || churn < 0 || step > maxStep || step < -maxStep {
 			t.Errorf("%v are %q, step %d, churn %d", pairs, kind, step, churn)
 		}
-		if (kind == "") != (len(pairs) < minPairs) {
+		if kind == Sequential && len(pairs) <= minSteps || kind == "" && len(pairs) > 2*minSteps {
 			t.Errorf("%v are %q", pairs, kind)
 		}
 	})

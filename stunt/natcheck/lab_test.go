@@ -17,12 +17,13 @@ var (
 	also = netip.MustParseAddr("198.51.100.99")
 )
 
-// behind is a host behind a NAT, and a server with two addresses on the core.
+// behind is a host behind a NAT, and a server with two addresses on the core. A friend there, whom it can dial, has the
+// server know that its SYNs get out.
 func behind(n natlab.NAT) natlab.Topology {
 	n.Name, n.Link = "home", near
 	return natlab.Topology{
 		NATs:  []natlab.NAT{n},
-		Hosts: []natlab.Host{{Name: "a", Behind: "home"}, {Name: "s", Link: near, Also: also}},
+		Hosts: []natlab.Host{{Name: "a", Behind: "home"}, {Name: "s", Link: near, Also: also}, {Name: "friend"}},
 	}
 }
 
@@ -32,6 +33,13 @@ func report(t *testing.T, lab *natlab.Lab, o Options) *Report {
 	startServer(t, lab.Host("s"), ServerConfig{Alt: also})
 	if o.Servers == nil {
 		o.Servers = serversAt(lab.Host("s").Addr())
+	}
+	for _, h := range lab.Hosts() {
+		if h.Name() == "friend" {
+			if res := runClient(t, h, Options{Servers: o.Servers}); res.Err != "" {
+				t.Fatal(res.Err)
+			}
+		}
 	}
 	res := runClient(t, lab.Host("a"), o)
 	if res.Err != "" {
@@ -160,8 +168,10 @@ func TestPublicHost(t *testing.T) {
 		t.Run(firewall.String(), func(t *testing.T) {
 			t.Parallel()
 			lab := natlab.New(t, natlab.Topology{
-				IPv6:  true,
-				Hosts: []natlab.Host{{Name: "a", Firewall: firewall, Link: near}, {Name: "s", Link: near, Also: also}},
+				IPv6: true,
+				Hosts: []natlab.Host{
+					{Name: "a", Firewall: firewall, Link: near}, {Name: "s", Link: near, Also: also}, {Name: "friend"},
+				},
 			})
 			r := report(t, lab, Options{Servers: serversAt(lab.Host("s").Addr(), lab.Host("s").Addr6())})
 			met := map[natlab.Firewall]Outcome{natlab.NoFirewall: Accepted, natlab.DropUnsolicited: Silent, natlab.RejectUnsolicited: RST}[firewall]

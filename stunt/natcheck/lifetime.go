@@ -10,8 +10,22 @@ import (
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
 
-// hairpin has two sockets send to each other's mapped addresses, so that each NAT session has been opened from inside.
+// hairpin finds out whether two sockets of ours reach each other by their mapped addresses. That they do not has to be
+// seen twice.
 func (c *udpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
+	return agree(ctx, Yes, func(ctx context.Context, n int) Answer {
+		if !sleep(ctx, time.Duration(n)*hairpinLater) {
+			return ""
+		}
+		return c.tryHairpin(ctx, server)
+	})
+}
+
+// tryHairpin has two sockets send to each other's mapped addresses, so that each NAT session has been opened from
+// inside.
+func (c *udpCheck) tryHairpin(parent context.Context, server netip.AddrPort) Answer {
+	ctx := parent
+	certain := true
 	var sockets [2]*socket
 	var mapped [2]netip.AddrPort
 	for i := range sockets {
@@ -25,16 +39,20 @@ func (c *udpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
 			return ""
 		}
 		sockets[i], mapped[i] = s, res.Mapped
+		certain = certain && c.result.serves(s.port(), res.Mapped)
 	}
 	nonce := make([]byte, nonceSize)
 	_, _ = rand.Read(nonce) // never fails
-	ctx, cancel := context.WithTimeout(ctx, hairpinTime)
+	ctx, cancel := context.WithTimeout(ctx, hairpinTime+4*min(c.rtt, maxRTT))
 	defer cancel()
 	again := time.NewTicker(hairpinTime / hairpinTries)
 	defer again.Stop()
+	var sent [2]bool
 	for {
 		for i, s := range sockets {
-			_, _ = s.pc.WriteToUDPAddrPort(nonce, mapped[1-i]) // what is lost is sent again
+			if _, err := s.pc.WriteToUDPAddrPort(nonce, mapped[1-i]); err == nil { // what is lost is sent again
+				sent[i] = true
+			}
 		}
 		for waiting := true; waiting; {
 			var got string
@@ -44,6 +62,9 @@ func (c *udpCheck) hairpin(ctx context.Context, server netip.AddrPort) Answer {
 			case <-again.C:
 				waiting = false
 			case <-ctx.Done():
+				if parent.Err() != nil || !certain || !sent[0] || !sent[1] {
+					return ""
+				}
 				return No
 			}
 			if got == string(nonce) {

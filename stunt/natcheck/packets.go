@@ -110,13 +110,22 @@ func (s *Server) servePackets(ctx context.Context, p *packetSocket) error {
 		if !from.IsValid() {
 			continue
 		}
-		if resp, src, to := s.answerPacket(buf[:n], from, local); resp != nil {
+		if resp, src, to := s.answerPacket(buf[:n], from, local); resp != nil && s.affords(from, local, src, to) {
 			if out := s.socketFor(src); out != nil {
 				// What cannot be sent is as good as lost: the client will ask again.
 				_ = out.write(resp, src.Addr(), to)
 			}
 		}
 	}
+}
+
+// affords reports whether the sender of a packet, or who passes himself off as it, may have one more answer.
+func (s *Server) affords(from, local, src, to netip.AddrPort) bool {
+	now := time.Now()
+	if (src != local || to != from) && !s.detours.take(from.Addr(), now) {
+		return false
+	}
+	return s.answers.take(from.Addr(), now)
 }
 
 // answerPacket decides what is answered to a packet, from which address and to which port of its sender. It returns

@@ -2,6 +2,8 @@ package natcheck
 
 import (
 	"encoding/binary"
+	"math"
+	"time"
 
 	"github.com/tcppunch/tcppunch/stunt/stun"
 )
@@ -13,8 +15,16 @@ const probeType = 0xEA7C
 type probe struct {
 	op   op
 	arg  byte
-	port uint16
+	port uint16 // in a request for a dial-back: the round trip, in ms
 }
+
+// dialling asks for a dial-back over a round trip that was measured.
+func dialling(o op, rtt time.Duration) probe {
+	return probe{op: o, port: uint16(min(max(rtt.Milliseconds(), 0), math.MaxUint16))}
+}
+
+// rtt is the round trip that the client has measured, as far as it is believed.
+func (p probe) rtt() time.Duration { return min(time.Duration(p.port)*time.Millisecond, maxRTT) }
 
 // An op says what a request asks for.
 type op byte

@@ -137,13 +137,12 @@ func (v *visit) Respond(_ context.Context, request []byte) ([]byte, error) {
 	return q.Respond(stun.Response{Result: stun.Result{Mapped: v.from, Origin: v.local}})
 }
 
-// dial dials from the port: the client's last visitor there, or else the client itself.
-func (p *reserved) dial(ctx context.Context, client netip.AddrPort) Outcome {
+// target is who is dialled from the port: the client's last visitor there, or else the client itself.
+func (p *reserved) target(client netip.AddrPort) netip.AddrPort {
 	p.mu.Lock()
-	to := p.visitor
-	p.mu.Unlock()
-	if !to.IsValid() {
-		to = client
+	defer p.mu.Unlock()
+	if p.visitor.IsValid() {
+		return p.visitor
 	}
-	return dialBack(ctx, p.local, to)
+	return client
 }

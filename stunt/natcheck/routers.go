@@ -7,23 +7,21 @@ const maxHops = 8
 
 // inside counts the routers before the first one with a public address, given the addresses of those that answered, by
 // distance. It reports whether more answers could not change that: the first public one is known, and all before it;
-// or, at the end, that anything is known at all.
+// or, at the end, that a public one is known.
 func inside(path []netip.Addr, end bool) (n int, clear bool) {
-	last := 0 // distance of the farthest one known to be inside
 	known := true
 	for i, a := range path {
 		switch {
 		case !a.IsValid():
 			known = false
 		case internal(a):
-			last = i + 1
 		default:
 			// One that is silent, between those inside and this, is taken for one inside: a TTL that is too high by one
 			// does less harm than one that is too low.
 			return i, known || end
 		}
 	}
-	return last, end && last > 0
+	return 0, false // there may be more inside than have answered
 }
 
 // internal reports whether an address is of a network behind a NAT, or of none.

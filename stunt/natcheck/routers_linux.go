@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +14,12 @@ import (
 	"github.com/tcppunch/tcppunch/stunt/natcheck/internal/syn"
 )
 
-// routersTime bounds the wait for routers that do not answer.
-const routersTime = 300 * time.Millisecond
+// The wait for routers that do not answer: as long as it takes on most paths, or three times as long as the slowest
+// answer took.
+const (
+	routersTime    = 300 * time.Millisecond
+	maxRoutersTime = 1500 * time.Millisecond
+)
 
 // The ports that the packets go to: those of traceroute, of which nobody listens on any.
 const traceroutePort = 33434
@@ -25,14 +30,15 @@ const traceroutePort = 33434
 // a TTL of one more to get out.
 //
 // It sends eight UDP datagrams with TTLs from 1 to 8 at once, and reads the routers' addresses from the ICMP errors
-// that come back. No privilege is needed. It waits no longer than until the answer is clear, and 300 ms at most; with no
-// answer by then, the error is [ErrNoAnswer]. Only Linux and IPv4 are supported: else it is errors.ErrUnsupported.
+// that come back. No privilege is needed. It waits no longer than until the answer is clear, and 300 ms at most, or three
+// times as long as the slowest answer took; with none from the public side by then, the error is [ErrNoAnswer], for how
+// many routers are silent cannot be known. Only Linux and IPv4 are supported: else it is errors.ErrUnsupported.
 func Routers(ctx context.Context, to netip.Addr) (n int, err error) {
 	to = to.Unmap()
 	if !to.Is4() {
 		return 0, fmt.Errorf("counting routers to %v: %w", to, errors.ErrUnsupported)
 	}
-	ctx, cancel := context.WithTimeout(ctx, routersTime)
+	ctx, cancel := context.WithTimeout(ctx, maxRoutersTime)
 	defer cancel()
 	if n, err = countRouters(ctx, to); err != nil {
 		return 0, fmt.Errorf("counting routers to %v: %w", to, err)
@@ -58,12 +64,20 @@ func countRouters(ctx context.Context, to netip.Addr) (int, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = pc.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	began := time.Now()
+	late := began.Add(routersTime)
 	for {
 		if n, clear := inside(path[:], false); clear {
 			return n, nil
 		}
+		if err := pc.SetReadDeadline(late); err != nil {
+			return 0, err
+		}
+		if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) { // the deadline just set may have hidden it
+			return 0, err
+		}
 		hop, from, err := readHop(raw)
-		if ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(ctx.Err(), context.Canceled) {
 			break
 		}
 		if err != nil {
@@ -71,6 +85,9 @@ func countRouters(ctx context.Context, to netip.Addr) (int, error) {
 		}
 		if hop >= 0 && hop < maxHops {
 			path[hop] = from
+			if slow := began.Add(min(3*time.Since(began), maxRoutersTime)); slow.After(late) {
+				late = slow
+			}
 		}
 	}
 	n, clear := inside(path[:], true)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,14 +31,18 @@ type ServerConfig struct {
 	MaxPerClient int
 	// IdleTimeout is how long a connection may go without a whole request; for the first it has 15 s. Default: 5 minutes.
 	IdleTimeout time.Duration
-	// MaxDials limits how many sockets clients may have the server dial from, or keep, at one time. Over it tests are
-	// not made, and clients are told so. Default: 256.
+	// MaxDials limits how many sockets clients may have the server dial from, or keep, at one time; one client, which is
+	// an IPv4 /24 or an IPv6 /48, has 12 at most. Over it tests are not made, and clients are told so. Default: 256.
 	MaxDials int
 }
 
 const (
 	firstPort, secondPort = 3478, 3479
 	defaultMaxDials       = 256
+
+	testRate, testBurst     = 1, 40 // one check makes about fifteen
+	answerRate, answerBurst = 100, 200
+	detourRate, detourBurst = 10, 40
 )
 
 // Server answers the Binding requests of RFC 8489 and RFC 5780, over UDP and TCP, and dials back whoever asks it to.
@@ -47,8 +50,11 @@ type Server struct {
 	cfg       ServerConfig
 	packets   []*packetSocket
 	listeners []net.Listener
-	dials     chan struct{} // a slot for each socket that a client caused
-	limits    *limits
+	slots     *slots // for the sockets that clients cause
+	tests     *limits
+	answers   *limits // over UDP
+	detours   *limits // answers over UDP from or to elsewhere, which are no use but for tests
+	proofs    *proofs
 }
 
 // Listen opens the sockets of a server, so that what is wrong with an address or port comes to light before anything
@@ -74,11 +80,21 @@ func Listen(ctx context.Context, c *ServerConfig) (*Server, error) {
 	case cfg.Alt.IsValid() && (cfg.Alt == cfg.Host || cfg.Alt.IsUnspecified()):
 		return nil, fmt.Errorf("serving STUN: %v is no second address", cfg.Alt)
 	}
-	s := &Server{cfg: cfg, dials: make(chan struct{}, cfg.MaxDials), limits: newLimits()}
+	s := newServer(cfg)
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("serving STUN: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// newServer makes a server without sockets.
+func newServer(cfg ServerConfig) *Server {
+	return &Server{
+		cfg: cfg, slots: newSlots(cfg.MaxDials), proofs: newProofs(),
+		tests:   newLimits(testRate, testBurst),
+		answers: newLimits(answerRate, answerBurst),
+		detours: newLimits(detourRate, detourBurst),
+	}
 }
 
 // open binds each address and port, or the wildcard of each family that the machine has.
@@ -206,68 +222,4 @@ func (s *Server) describe(from, local netip.AddrPort) stun.Result {
 		r.Other = netip.AddrPortFrom(a, s.otherPort(local.Port()))
 	}
 	return r
-}
-
-// limits bound what each client may cause.
-type limits struct {
-	mu   sync.Mutex
-	by   map[netip.Prefix]*allowance // guarded by mu
-	last time.Time                   // when those were thrown out that nobody needs; guarded by mu
-}
-
-// An allowance grows by one a second, up to maxAllowance.
-type allowance struct {
-	left float64
-	at   time.Time
-}
-
-const (
-	maxAllowance = 40    // tests at once; one check makes about ten
-	maxClients   = 65536 // of which something is remembered
-)
-
-func newLimits() *limits { return &limits{by: make(map[netip.Prefix]*allowance)} }
-
-// take reports whether the client at a may cause one more test. IPv6 clients are known by their /64.
-func (l *limits) take(a netip.Addr, now time.Time) bool {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	key, err := a.WithZone("").Prefix(bits)
-	if err != nil {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sweep(now)
-	c := l.by[key]
-	if c == nil {
-		if len(l.by) >= maxClients {
-			return false
-		}
-		c = &allowance{left: maxAllowance}
-		l.by[key] = c
-	} else {
-		c.left = min(maxAllowance, c.left+now.Sub(c.at).Seconds())
-	}
-	c.at = now
-	if c.left < 1 {
-		return false
-	}
-	c.left--
-	return true
-}
-
-// sweep forgets those whose allowance is full again.
-func (l *limits) sweep(now time.Time) {
-	if now.Sub(l.last) < maxAllowance*time.Second {
-		return
-	}
-	l.last = now
-	for key, c := range l.by {
-		if now.Sub(c.at) >= maxAllowance*time.Second {
-			delete(l.by, key)
-		}
-	}
 }

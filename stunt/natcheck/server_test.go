@@ -20,6 +20,8 @@ import (
 var (
 	loop  = netip.MustParseAddr("127.0.0.1")
 	other = netip.MustParseAddr("127.0.0.2")
+	// elsewhere is another client.
+	elsewhere = netip.MustParseAddr("127.0.1.1")
 )
 
 // serve runs a server on unused ports of this machine until the test ends.
@@ -214,9 +216,10 @@ func TestReservedPort(t *testing.T) {
 	defer l.close()
 	k := check(l.ask(t.Context(), server.first(), probe{op: opHello}))(t)
 	defer syn.Discard(k.conn)
+	c := &tcpCheck{}
 	open := func(how byte) netip.AddrPort {
 		t.Helper()
-		p, ok := k.probe(t.Context(), probe{op: opOpen, arg: how})
+		p, ok := c.probe(t.Context(), k, probe{op: opOpen, arg: how})
 		if !ok || p.arg != done || p.port == 0 {
 			t.Fatalf("no port is reserved: %+v", p)
 		}
@@ -251,11 +254,11 @@ func TestReservedPort(t *testing.T) {
 		t.Errorf("dialling a silent port: %v", err)
 	}
 	sent := check(visitor.dial(at))(t)
-	if p, ok := k.probe(t.Context(), probe{op: opDial}); !ok || outcomeOf(p.arg) != Accepted {
+	if p, ok := c.probe(t.Context(), k, probe{op: opDial}); !ok || outcomeOf(p.arg) != Accepted {
 		t.Errorf("the last visitor is not dialled: %+v", p)
 	}
 	if conn, err := sent.Wait(t.Context()); err != nil {
-		if !errors.Is(err, syscall.ECONNRESET) { // the server closes at once
+		if !errors.Is(err, syn.ErrReset) { // the server closes at once
 			t.Errorf("the visitor's SYN: %v", err)
 		}
 	} else {
@@ -265,38 +268,62 @@ func TestReservedPort(t *testing.T) {
 
 // What clients cause is bounded: of each one by its allowance, and of all by their number of sockets.
 func TestLimits(t *testing.T) {
-	l, now := newLimits(), time.Unix(1e9, 0)
-	for i := range maxAllowance {
+	l, now := newLimits(testRate, testBurst), time.Unix(1e9, 0)
+	for i := range testBurst {
 		if !l.take(loop, now) {
 			t.Fatalf("test %d is refused", i)
 		}
 	}
-	if l.take(loop, now) {
-		t.Error("there is no end")
+	if l.take(loop, now) || l.take(other, now) {
+		t.Error("there is no end, or addresses of one /24 are not counted together")
 	}
-	if !l.take(other, now) {
+	if !l.take(elsewhere, now) {
 		t.Error("another client is refused")
 	}
 	if !l.take(loop, now.Add(time.Second)) || l.take(loop, now.Add(time.Second)) {
 		t.Error("want one more after a second")
 	}
 	six := netip.MustParseAddr("2001:db8::1")
-	for range maxAllowance {
+	for range testBurst {
 		six = six.Next()
 		l.take(six, now)
 	}
 	if l.take(six.Next(), now) {
-		t.Error("addresses of one /64 are not counted together")
+		t.Error("addresses of one /48 are not counted together")
 	}
 	l.take(loop, now.Add(time.Hour))
 	if len(l.by) != 1 {
 		t.Errorf("%d clients are remembered after an hour, want 1", len(l.by))
 	}
+	// With more clients than are remembered, new ones are served all the same.
 	for i := range uint32(maxClients + 10) {
-		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now.Add(time.Hour))
+		if !l.take(netip.AddrFrom4([4]byte{byte(10 + i>>16), byte(i >> 8), byte(i)}), now.Add(time.Hour)) {
+			t.Fatalf("client %d is refused", i)
+		}
 	}
 	if len(l.by) > maxClients {
 		t.Errorf("%d clients are remembered", len(l.by))
+	}
+}
+
+// One client has so many sockets of the server's, and no more, at however many addresses of its network.
+func TestSlots(t *testing.T) {
+	s := newSlots(maxSlots + 1)
+	for i := range maxSlots {
+		if a := []netip.Addr{loop, other}[i%2]; !s.take(a) {
+			t.Fatalf("slot %d is refused", i)
+		}
+	}
+	if s.take(loop) || s.take(other) {
+		t.Error("one client has too many slots")
+	}
+	if !s.take(elsewhere) {
+		t.Error("another client has none")
+	}
+	s.free(loop)
+	s.free(elsewhere)
+	if s.taken() != maxSlots-1 || !s.take(other) {
+		t.Errorf("%d slots are taken after two were given back", s.taken())
 	}
 }
 
@@ -421,20 +448,20 @@ func check[T any](v T, err error) func(*testing.T) T {
 // A reserved port is given back after its time, though its connection lives on.
 func TestReservedPortExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{cfg: ServerConfig{Host: loop}, dials: make(chan struct{}, 1), limits: newLimits()}
+		s := newServer(ServerConfig{Host: loop, MaxDials: 1})
 		c := &session{server: s, from: netip.AddrPortFrom(loop, 7070), local: netip.AddrPortFrom(loop, 3478)}
 		for i := range 2 {
-			if p := c.probe(t.Context(), probe{op: opOpen, arg: portRefuses}); p.arg != done || len(s.dials) != 1 {
-				t.Fatalf("reservation %d: %+v, %d slots are taken", i, p, len(s.dials))
+			if p := c.probe(t.Context(), probe{op: opOpen, arg: portRefuses}); p.arg != done || s.slots.taken() != 1 {
+				t.Fatalf("reservation %d: %+v, %d slots are taken", i, p, s.slots.taken())
 			}
 			time.Sleep(reserveTime - time.Millisecond)
-			if len(s.dials) != 1 {
+			if s.slots.taken() != 1 {
 				t.Error("the port is given back too early")
 			}
 			time.Sleep(2 * time.Millisecond)
 			synctest.Wait()
-			if len(s.dials) != 0 || c.port != nil {
-				t.Errorf("after its time %d slots are taken", len(s.dials))
+			if s.slots.taken() != 0 || c.port != nil {
+				t.Errorf("after its time %d slots are taken", s.slots.taken())
 			}
 		}
 		c.Close()

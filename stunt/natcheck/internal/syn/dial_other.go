@@ -64,8 +64,26 @@ func (c *Call) Wait(ctx context.Context) (net.Conn, error) {
 	case <-c.done:
 		return c.conn, c.err
 	case <-ctx.Done():
+	}
+	select {
+	case <-c.done: // what has come meanwhile counts: this machine may have been late to look
+		return c.conn, c.err
+	default:
 		c.Close()
 		return nil, ctx.Err()
+	}
+}
+
+// State tells how far a call has come.
+func (c *Call) State() State {
+	select {
+	case <-c.done:
+		if c.err != nil {
+			return Failed
+		}
+		return Connected
+	default:
+		return Waiting
 	}
 }
 

@@ -86,23 +86,40 @@ func bound(from netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
+// State tells how far a call has come, and leaves it as it is, but for a refusal, which it takes out of the socket.
+func (c *Call) State() State {
+	state := Failed
+	_ = c.raw.Control(func(fd uintptr) {
+		switch done, err := finished(int(fd)); {
+		case !done:
+			state = Waiting
+		case err == nil:
+			state = Connected
+		}
+	}) // else it is closed
+	return state
+}
+
 // Wait returns the connection, or why there is none. It ends the call in every case.
 func (c *Call) Wait(ctx context.Context) (net.Conn, error) {
 	defer c.file.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.file.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
+	var done bool
 	var failed error
-	err := c.raw.Write(func(fd uintptr) (done bool) {
-		done, failed = finished(int(fd))
-		if failed != nil && c.back && icmpReported(int(fd)) {
-			failed = fmt.Errorf("%w: %w", ErrICMP, failed)
+	look := func(fd uintptr) bool {
+		if done, failed = finished(int(fd)); done && failed != nil && c.back {
+			failed = icmp(int(fd), failed)
 		}
 		return done
-	})
-	switch {
-	case ctx.Err() != nil:
+	}
+	err := c.raw.Write(look)
+	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
-	case err == nil:
+		// What has come meanwhile counts: this machine may have been late to look.
+		_ = c.raw.Control(func(fd uintptr) { look(fd) }) // else it is closed
+	}
+	if done {
 		err = failed
 	}
 	if err != nil {
@@ -117,9 +134,29 @@ func (c *Call) Wait(ctx context.Context) (net.Conn, error) {
 	}
 	if conn.RemoteAddr() == nil { // reset since it was connected
 		_ = conn.Close()
-		return nil, fmt.Errorf("dialling %v: %w", c.to, unix.ECONNRESET)
+		return nil, fmt.Errorf("dialling %v: %w", c.to, ErrReset)
 	}
 	return conn, nil
+}
+
+// icmp says more of an error that an ICMP error has caused, if it is not this machine's own.
+func icmp(fd int, err error) error {
+	e, ok := icmpReported(fd)
+	if !ok {
+		return err
+	}
+	if sa, serr := unix.Getsockname(fd); serr == nil {
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			ok = e.Offender != netip.AddrFrom4(sa.Addr)
+		case *unix.SockaddrInet6:
+			ok = e.Offender != netip.AddrFrom16(sa.Addr)
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%w: %w", ErrOwnFirewall, err)
+	}
+	return fmt.Errorf("%w: %w", ErrICMP, err)
 }
 
 // Close ends a call that nobody waits for, without a packet unless it is connected.
@@ -144,23 +181,18 @@ func finished(fd int) (bool, error) {
 	switch {
 	case err != nil:
 		return true, err
+	case syscall.Errno(e) == unix.ECONNRESET: // a SYN is refused by another error
+		return true, ErrReset
 	case e != 0:
 		return true, syscall.Errno(e)
 	case p[0].Revents&unix.POLLOUT == 0:
-		return true, unix.ECONNRESET
+		return true, unix.ENOTCONN
 	}
 	return true, nil
 }
 
-// Refused reports whether the other end, or a router on the way, refused a connection.
-func Refused(err error) bool {
-	for _, e := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EHOSTUNREACH, unix.ENETUNREACH} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
+// Refused reports whether a RST has answered a SYN; on other systems than Linux, some ICMP errors pass for that.
+func Refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
 // NoSuchFamily reports whether this machine lacks a whole address family.
 func NoSuchFamily(err error) bool {

@@ -7,12 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An ExtendedError is what the kernel says of an error in an error queue.
-type ExtendedError struct {
-	Origin   byte
-	Offender netip.Addr // who sent the ICMP error, if one did
-}
-
 // sizes of struct sock_extended_err and of the socket addresses that follow it.
 const (
 	extendedErrSize = 16

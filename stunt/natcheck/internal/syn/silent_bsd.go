@@ -6,4 +6,4 @@ func ignoreSYNs(int) {}
 
 func reportICMP(int, bool) {}
 
-func icmpReported(int) bool { return false }
+func icmpReported(int) (ExtendedError, bool) { return ExtendedError{}, false }

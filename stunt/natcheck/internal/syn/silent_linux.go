@@ -55,12 +55,12 @@ func reportICMP(fd int, v4 bool) {
 }
 
 // icmpReported looks for an ICMP error in the error queue.
-func icmpReported(fd int) bool {
+func icmpReported(fd int) (ExtendedError, bool) {
 	oob := make([]byte, 512)
 	_, n, _, _, err := unix.Recvmsg(fd, make([]byte, 1), oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
-		return false
+		return ExtendedError{}, false
 	}
 	e, ok := ParseExtendedError(oob[:n])
-	return ok && (e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6)
+	return e, ok && (e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6)
 }

@@ -2,7 +2,35 @@
 // It also keeps ports at which a SYN from elsewhere meets nothing, or a RST. It needs no privilege.
 package syn
 
-import "net"
+import (
+	"errors"
+	"net"
+	"net/netip"
+)
+
+// ErrReset says that a dial was answered by a connection, and that a RST has ended it since.
+var ErrReset = errors.New("reset since it was connected")
+
+// ErrOwnFirewall says that an ICMP error of this machine's own ended a dial.
+var ErrOwnFirewall = errors.New("this machine refuses it")
+
+// A State is how far a call has come.
+type State int
+
+const (
+	// Waiting: nothing has answered the SYN.
+	Waiting State = iota
+	// Connected: a connection was there.
+	Connected
+	// Failed: it was refused, or reset.
+	Failed
+)
+
+// An ExtendedError is what the kernel says of an error in an error queue.
+type ExtendedError struct {
+	Origin   byte
+	Offender netip.Addr // who sent the ICMP error, if one did
+}
 
 // Discard closes a connection without leaving its ports in TIME_WAIT.
 func Discard(conn net.Conn) {
