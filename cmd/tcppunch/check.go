@@ -46,9 +46,9 @@ func (c *checkCmd) Run(ctx context.Context, common *cli, out *output) error {
 	defer cancel()
 	r, err := natcheck.Run(limited, &natcheck.Options{Servers: servers, Slow: c.Slow, MaxLifetime: c.Longest})
 	switch {
-	case err == nil:
 	case ctx.Err() != nil:
-		return interrupted(err)
+		return interrupted(context.Cause(ctx))
+	case err == nil:
 	case limited.Err() != nil:
 		return &failure{statusNoPath, "timeout", err, "allow more time with --timeout"}
 	default:
