@@ -91,6 +91,43 @@ func TestDialBackIsDeaf(t *testing.T) {
 	}
 }
 
+// What has come by the time that a wait ends counts, and a connection that is gone again was one.
+func TestWaitLate(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	lc := net.ListenConfig{}
+	ln, err := lc.Listen(t.Context(), "tcp", anyPort.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	to := ln.Addr().(*net.TCPAddr).AddrPort()
+	for _, reset := range []bool{false, true} {
+		c, err := Dial(anyPort, to, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.State() != Connected {
+			t.Error("the call is not connected")
+		}
+		if reset {
+			Discard(peer)
+		}
+		conn, err := c.Wait(ended)
+		if reset != errors.Is(err, ErrReset) || !reset && err != nil {
+			t.Errorf("reset %v: %v", reset, err)
+		}
+		if conn != nil {
+			Discard(conn)
+		}
+		peer.Close()
+	}
+}
+
 func FuzzParseExtendedError(f *testing.F) {
 	message := func(level, kind, size int) []byte {
 		b := make([]byte, unix.CmsgSpace(size))
