@@ -50,8 +50,8 @@ func TestNoFalseRefusal(t *testing.T) {
 		{"server may not dial, by RST", natlab.NAT{}, false, "s", out + "meta l4proto tcp " + syns + "reject with tcp reset; }", EndpointIndependent, "", false},
 		{"server may not dial, by ICMP", natlab.NAT{}, false, "s", out + syns + "reject; }", EndpointIndependent, "", false},
 		{
-			"a server's second port is late", symmetric, true, "s",
-			"chain in { type filter hook input priority 10; tcp dport 3479 " + syns + "quota until 60 bytes drop; }",
+			"second ports are late", symmetric, true, "s",
+			"chain in { type filter hook input priority 10; tcp dport 3479 " + syns + "quota until 120 bytes drop; }",
 			AddressAndPortDependent, Accepted, true,
 		},
 		{

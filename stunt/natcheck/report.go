@@ -43,7 +43,7 @@ const (
 	Random Ports = "random"
 )
 
-// Outcome says what a SYN met. It is empty where that was not tried.
+// Outcome says what a SYN met. It is empty where that was not tried, or is not certain: see the package comment.
 type Outcome string
 
 const (
