@@ -76,14 +76,15 @@ func (r *routers) check(ctx context.Context) {
 	if tried {
 		return
 	}
-	rep, err := natcheck.Run(ctx, &natcheck.Options{Servers: r.servers})
+	rep, err := natcheck.Run(ctx, &natcheck.Options{Servers: r.servers, Quick: true})
+	if errors.Is(ctx.Err(), context.Canceled) { // the other side has come: there may be time later
+		r.mu.Lock()
+		r.tried = false
+		r.mu.Unlock()
+		return
+	}
 	if err != nil {
 		r.out.detail("checking the routers: %v", err)
-		if errors.Is(ctx.Err(), context.Canceled) { // the other side has come: there may be time later
-			r.mu.Lock()
-			r.tried = false
-			r.mu.Unlock()
-		}
 		return
 	}
 	nat := natOf(rep)
