@@ -41,8 +41,8 @@ func TestDelay(t *testing.T) {
 	to := reflector(t, lab.Host("s"), ":3478")
 	all := roundTrips(t, client{t, lab.Host("a")}.udp(7070), to, 50)
 	want := 2 * (20*time.Millisecond + 1500*time.Microsecond)
-	if median := all[len(all)/2]; median < want || median > want+time.Millisecond {
-		t.Errorf("median round trip is %v, want %v and less than 1 ms more", median, want)
+	if median := all[len(all)/2]; median < want || median > want+4*time.Millisecond { // the rest is for a busy machine
+		t.Errorf("median round trip is %v, want %v and less than 4 ms more", median, want)
 	}
 	if all[0] < want {
 		t.Errorf("a packet was early: %v, want %v", all[0], want)
