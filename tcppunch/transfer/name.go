@@ -10,6 +10,7 @@ import (
 const (
 	maxName       = 255 // bytes: what ext4, APFS and NTFS all hold
 	maxDisplay    = 1024
+	maxQuoted     = 200 // bytes of a name in an error: quoting makes four of one, and all must fit maxDisplay
 	partialSuffix = ".tcppunch-part"
 )
 
@@ -48,10 +49,11 @@ func checkNameWindows(name string) error {
 
 func badName(name, reason string) error {
 	// Quoted, so that what is wrong with the name can be seen.
-	if len(name) > maxName {
-		name = name[:maxName]
+	more := ""
+	if len(name) > maxQuoted {
+		name, more = name[:maxQuoted], "…"
 	}
-	return &failure{kind: ErrName, text: fmt.Sprintf("%q: %s", name, reason)}
+	return &failure{kind: ErrName, text: fmt.Sprintf("%q%s: %s", name, more, reason)}
 }
 
 func nameFault(name string) string {

@@ -101,7 +101,7 @@ func TestPartialName(t *testing.T) {
 
 // Whatever passes is one harmless path element.
 func FuzzCheckName(f *testing.F) {
-	for _, s := range []string{"a", "..", "a/b", "con.txt", "a\u202eb", "\xff", "x.tcppunch-part"} {
+	for _, s := range []string{"a", "..", "a/b", "con.txt", "a\u202eb", "\xff", "x.tcppunch-part", strings.Repeat("\xa1", 300)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
