@@ -1,0 +1,5 @@
+//go:build !linux && !windows && !darwin && !freebsd && !netbsd && !dragonfly && !openbsd
+
+package datagram
+
+func dontFragment(uintptr, bool) {}
