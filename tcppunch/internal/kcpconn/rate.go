@@ -26,6 +26,8 @@ const (
 	leastWindow = 4 * 1500
 	congested   = 0.02 // share of losses in a round trip, beside a queue, that means the queue is full
 	backOff     = 0.7
+	holdTime    = 2 * time.Second
+	growth      = 1500 // bytes a round, while the queue stands
 )
 
 // cycle is the gains of cruise, each for a shortest round trip.
@@ -54,10 +56,16 @@ type rate struct {
 	step   int // in cycle
 	stepAt time.Duration
 
-	high       int // bytes in flight beyond which the queue was full; 0: not seen
-	roundLost  int
-	roundBytes int
-	roundRTT   time.Duration // shortest of the round
+	high          int           // bytes that may be in flight since the queue was full; 0: it was not
+	usual         float64       // share of losses without a queue
+	cutRound      int           // when high was cut
+	holdEnds      time.Duration // when high may grow faster than a TCP's window
+	roundLost     int
+	roundBytes    int
+	roundInflight int           // largest
+	roundRTT      time.Duration // shortest
+	roundLongest  time.Duration // RTT
+	roundProbed   bool          // the round saw what a probe for more does
 
 	silent bool // nothing has come back for a retransmission timeout
 }
@@ -147,12 +155,14 @@ func (k *rate) update(s *sample, inflight int) {
 		if k.roundRTT == 0 || s.rtt < k.roundRTT {
 			k.roundRTT = s.rtt
 		}
+		k.roundLongest = max(k.roundLongest, s.rtt)
 	}
 	if s.bytes > 0 {
 		k.silent = false
 	}
 	k.roundLost += s.lost
 	k.roundBytes += s.bytes
+	k.roundInflight = max(k.roundInflight, s.inflight)
 	newRound := false
 	if s.prior >= 0 {
 		if s.prior >= k.roundEnds {
@@ -164,9 +174,10 @@ func (k *rate) update(s *sample, inflight int) {
 		k.rated(s)
 	}
 	if newRound {
-		k.judge(s)
+		k.judge(s.now)
 		k.fullPipe(s)
-		k.roundLost, k.roundBytes, k.roundRTT = 0, 0, 0
+		k.roundLost, k.roundBytes, k.roundRTT, k.roundLongest, k.roundInflight = 0, 0, 0, 0, 0
+		k.roundProbed = k.phase == cruise && k.step <= 1
 	}
 	k.advance(s, inflight)
 	k.resize(s)
@@ -188,30 +199,44 @@ func (k *rate) queued() bool {
 	return k.roundRTT > k.minRTT+max(k.minRTT/16, time.Millisecond)
 }
 
+// raised says whether a probe for more has made a queue, and losses that are not
+// the path's own: more than twice those of other rounds.
+func (k *rate) raised(share float64) bool {
+	return k.roundProbed && share > 2*k.usual+0.005 && k.roundLongest > k.minRTT+max(k.minRTT/8, 2*time.Millisecond)
+}
+
 // judge looks at the losses of a round. Losses without a queue are the path's
-// own, and no reason to slow down.
-func (k *rate) judge(s *sample) {
+// own, and no reason to slow down. Beside a queue they mean that it is full: then
+// the window is cut, and grows as TCP's would while the queue stands, so that
+// both get their share.
+func (k *rate) judge(now time.Duration) {
 	all := k.roundLost + k.roundBytes
 	if all == 0 {
 		return
 	}
-	if float64(k.roundLost) > congested*float64(all) && k.queued() {
-		base := k.window
-		if k.high > 0 {
-			base = min(base, k.high)
-		}
-		k.high = max(int(backOff*float64(base)), int(backOff*k.product()), leastWindow)
-		if k.phase == startup {
+	share := float64(k.roundLost) / float64(all)
+	full := share > 0 && (k.queued() || k.raised(share))
+	if !k.roundProbed && !k.queued() {
+		k.usual += (share - k.usual) / 8
+	}
+	if k.phase == startup {
+		if full && share > congested {
 			k.filled = true
-			k.high = max(k.high, int(k.product()))
 		}
 		return
 	}
-	if k.high > 0 && k.phase == cruise && s.inflight > k.high*9/10 {
-		k.high += max(k.high/16, 1500)
-		if k.high > 4*int(k.product()) {
+	switch {
+	case full && k.round > k.cutRound+1: // losses of the last round may be found in this one
+		k.cutRound = k.round
+		k.high = max(int(backOff*float64(k.roundInflight)), 2*leastWindow)
+		k.holdEnds = now + holdTime
+	case k.high == 0 || full:
+	case !k.queued() && now > k.holdEnds:
+		if k.high += k.high / 4; float64(k.high) > (windowGain+1)*k.product() {
 			k.high = 0
 		}
+	case k.roundInflight > k.high*9/10:
+		k.high += growth
 	}
 }
 
