@@ -12,9 +12,9 @@
 // What arrives goes to whom it belongs, by its first byte and its sender:
 //
 //	        first two bits 0 (RFC 8489) ──► Handler.STUN
-//	recv ──┤                   sender known ──► that Stream
-//	        otherwise ────────┤ tag known ────► the Stream with the tag, which may follow its peer to a new address
-//	                           neither ───────► Handler.Data, which may attach a Stream
+//	recv ──┤             tag known ─────► the Stream with the tag, which may follow its peer to a new address
+//	        otherwise ──┤ sender known ──► its Stream
+//	                     neither ───────► Handler.Data, which may attach a Stream
 //
 // On Linux it reads and writes many datagrams with one system call, and lets the
 // kernel cut and join them (UDP GSO and GRO) where it can.
@@ -50,11 +50,10 @@ type Handler struct {
 }
 
 // A Stream takes the datagrams of one peer. The socket's reading goroutine calls
-// its methods one at a time; they must not block, and the bytes are reused
-// after Input returns.
+// its methods one at a time; they must not block.
 type Stream interface {
-	// Input takes a datagram that came from the stream's address, or one with
-	// its tag that came from an address of nobody.
+	// Input takes a datagram that has one of the stream's tags, or came from its
+	// address. The bytes stay valid until Flush returns.
 	Input(b []byte, from netip.AddrPort)
 	// Flush is called after Input when nothing more is waiting in the socket's
 	// batch: the time to answer.
@@ -174,9 +173,9 @@ func (s *Socket) setHops(n int) error {
 	return ipv4.NewPacketConn(s.conn).SetTTL(n)
 }
 
-// Attach gives the stream all datagrams from remote from now on, and those from
-// addresses of nobody that begin with one of its tags, little-endian. A stream that
-// had the address loses it.
+// Attach gives the stream all datagrams that begin with one of its tags,
+// little-endian, and those from remote with a tag that is nobody's. A stream that
+// had the address loses it, and keeps its tags.
 func (s *Socket) Attach(st Stream, remote netip.AddrPort, tags ...uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,17 +185,17 @@ func (s *Socket) Attach(st Stream, remote netip.AddrPort, tags ...uint32) {
 	}
 }
 
-// Move gives the stream the address to instead of from, unless a stream has it.
-// It reports whether it did.
-func (s *Socket) Move(st Stream, from, to netip.AddrPort) bool {
+// Move gives the stream the address to instead of from, but takes neither from
+// another stream.
+func (s *Socket) Move(st Stream, from, to netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byAddr[to] != nil || s.byAddr[from] != st {
-		return false
+	if s.byAddr[from] == st {
+		delete(s.byAddr, from)
 	}
-	delete(s.byAddr, from)
-	s.byAddr[to] = st
-	return true
+	if s.byAddr[to] == nil {
+		s.byAddr[to] = st
+	}
 }
 
 // Detach takes everything from the stream that is still its own.
@@ -304,14 +303,15 @@ func (d *delivery) flush() {
 	d.dirty = d.dirty[:0]
 }
 
+// stream finds the stream by the tag, which tells even streams between the same two
+// addresses apart, else by the address.
 func (s *Socket) stream(b []byte, from netip.AddrPort) Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.byAddr[from]; st != nil {
-		return st
+	if len(b) >= 4 {
+		if st := s.byTag[binary.LittleEndian.Uint32(b)]; st != nil {
+			return st
+		}
 	}
-	if len(b) < 4 {
-		return nil
-	}
-	return s.byTag[binary.LittleEndian.Uint32(b)]
+	return s.byAddr[from]
 }

@@ -31,19 +31,21 @@ type Config struct {
 	// Client is true on one side and false on the other.
 	Client bool
 	// Receive is how many bytes may wait to be read, or for one that is missing.
-	// The default is 32 MiB, at most 64 MiB.
+	// That much memory is taken only by a reader that keeps up with a long fast
+	// path. The default, and the most, is 48 MiB.
 	Receive int
 }
 
 const (
-	defaultReceive = 32 << 20
-	baseMTU        = 1200 // bytes of UDP payload that every path carries
-	maxMTU         = 1472
-	queueSegments  = 256                   // that Write may leave with KCP beyond what is to be sent now
-	flushEvery     = 10 * time.Millisecond // KCP's shortest interval
-	silentAfter    = 10 * time.Second
-	lingerTime     = 5 * time.Second
-	graveTime      = 10 * time.Second
+	mostReceive   = 48 << 20
+	firstReceive  = 2 << 20
+	baseMTU       = 1200 // bytes of UDP payload that every path carries
+	maxMTU        = 1472
+	queueSegments = 256                   // that Write may leave with KCP beyond what is to be sent now
+	flushEvery    = 10 * time.Millisecond // KCP's shortest interval
+	silentAfter   = 10 * time.Second
+	lingerTime    = 5 * time.Second
+	graveTime     = 10 * time.Second
 )
 
 // carrier is what a Conn needs of a datagram.Socket.
@@ -52,7 +54,7 @@ type carrier interface {
 	SendBatch(b *datagram.Batch, to netip.AddrPort) error
 	Attach(st datagram.Stream, remote netip.AddrPort, tags ...uint32)
 	Detach(st datagram.Stream, remote netip.AddrPort, tags ...uint32)
-	Move(st datagram.Stream, from, to netip.AddrPort) bool
+	Move(st datagram.Stream, from, to netip.AddrPort)
 	Local() netip.AddrPort
 }
 
@@ -60,7 +62,6 @@ type carrier interface {
 type Conn struct {
 	via      carrier
 	start    time.Time
-	receive  int // segments
 	readers  sync.Mutex
 	writers  sync.Mutex
 	readable chan struct{} // has a token when a Read should look again
@@ -77,19 +78,17 @@ type Conn struct {
 	secrets *secrets
 	kcp     *kcp.KCP
 	send    sender
+	recv    receiver
 	board   board
 	rate    rate
 	mtu     prober
 	peer    peer
-	rest    []byte // of a segment, that Read has not returned yet
-	spare   []byte // what rest is made of
 	held    []byte // a datagram that KCP has not seen yet
 	acks    datagram.Batch
 	free    [][]byte
 	err     error // why the stream is over
 	epitaph kind  // what a late datagram of the peer is answered
 	answers int   // that may still be given
-	ended   bool  // the peer's end of stream has been read
 	local   bool  // Close or Discard has been called
 }
 
@@ -106,19 +105,20 @@ func newConn(via carrier, remote netip.AddrPort, cfg *Config) *Conn {
 		readable: make(chan struct{}, 1), writable: make(chan struct{}, 1), work: make(chan struct{}, 1), settled: make(chan struct{}, 1),
 		over: make(chan struct{}), pumped: make(chan struct{}),
 		readBy: newDeadline(), writeBy: newDeadline(),
-		spare: make([]byte, 0, 2048), answers: 20,
+		answers: 20,
 	}
-	receive := cfg.Receive
-	if receive <= 0 {
-		receive = defaultReceive
+	most := mostReceive
+	if cfg.Receive > 0 {
+		most = min(cfg.Receive, most)
 	}
-	c.receive = min(max(receive/maxMTU, 128), 45000)
+	c.recv.most = max(most/maxMTU, 128)
+	c.recv.window = min(firstReceive/maxMTU, c.recv.most)
 	c.mtu.init(remote.Addr().Is4())
 	c.kcp = kcp.NewKCP(c.secrets.conv, c.output)
 	c.kcp.SetMtu(baseMTU)
 	c.kcp.NoDelay(0, int(flushEvery/time.Millisecond), 0, 1)
-	c.kcp.WndSize(1, c.receive)
-	c.send.init(c.receive)
+	c.kcp.WndSize(1, c.recv.window)
+	c.send.window = 128
 	via.Attach(c, remote, c.secrets.conv, c.secrets.tag)
 	go c.pump()
 	return c

@@ -120,9 +120,7 @@ func (c *Conn) answer(k kind, body []byte, to netip.AddrPort) {
 			c.acks.Add(c.secrets.seal(nil, pong, body))
 		}
 		if c.send.wnd == 0 { // the window that we told may have been lost
-			c.send.tell = true
-			c.tellKCP(header{cmd: cmdAsk, wnd: c.send.window, una: c.send.told})
-			token(c.work)
+			c.askWindow()
 		}
 	case probe:
 		size := uint16(len(body) + controlSize)
@@ -152,9 +150,7 @@ func (c *Conn) moved(body []byte, from netip.AddrPort) bool {
 		return false
 	}
 	p.challenged = false
-	if !c.via.Move(c, c.remote, from) {
-		return false
-	}
+	c.via.Move(c, c.remote, from)
 	c.remote = from
 	c.send.progress, c.send.tries = 0, 1 // what is on its way to the old address is lost
 	token(c.work)

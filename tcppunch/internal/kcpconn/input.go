@@ -33,18 +33,34 @@ func (c *Conn) Input(b []byte, from netip.AddrPort) {
 // rest is for KCP. The caller holds mu.
 func (c *Conn) segments(b []byte) {
 	now := c.now()
-	smp := c.board.begin(now)
-	una, forKCP, ok := c.check(b)
+	una, ok := c.check(b)
 	if !ok {
 		return
 	}
 	c.hear(now)
+	smp := c.board.begin(now)
+	forKCP := false
 	for rest := b; len(rest) > 0; {
 		h, n, _ := parseSegment(rest, c.secrets.conv)
-		if h.cmd == cmdAck {
+		switch h.cmd {
+		case cmdAck:
 			c.board.ack(h.sn, h.ts, &smp, c.recycle)
+		case cmdPush:
+			c.peer.segments++
+			forKCP = true
+		case cmdAsk:
+			c.send.tell = true
+			token(c.work)
+			forKCP = true
+		}
+		if !before(h.una, c.board.una) { // else it is old
+			if c.send.window == 0 && h.wnd > 0 {
+				token(c.work)
+			}
+			c.send.window = h.wnd
 		}
 		// KCP hears of acknowledgements from fill: each would make it flush.
+		binary.LittleEndian.PutUint16(rest[6:], c.send.window)
 		binary.LittleEndian.PutUint32(rest[16:], c.send.told)
 		rest = rest[n:]
 	}
@@ -56,35 +72,21 @@ func (c *Conn) segments(b []byte) {
 	}
 }
 
-// check looks at all of a datagram before any of it counts.
-func (c *Conn) check(b []byte) (una uint32, forKCP, ok bool) {
+// check looks at all of a datagram before any of it counts, and returns what has
+// been acknowledged up to.
+func (c *Conn) check(b []byte) (una uint32, ok bool) {
 	una = c.board.una
 	for len(b) > 0 {
 		h, n, ok := parseSegment(b, c.secrets.conv)
 		if !ok || !c.board.valid(h.una) {
-			return 0, false, false
+			return 0, false
 		}
 		if before(una, h.una) {
 			una = h.una
 		}
-		switch h.cmd {
-		case cmdPush:
-			c.peer.segments++
-			forKCP = true
-		case cmdAsk:
-			c.send.tell = true
-			forKCP = true
-			token(c.work)
-		}
-		if h.wnd != c.send.window {
-			if c.send.window == 0 {
-				token(c.work)
-			}
-			c.send.window = h.wnd
-		}
 		b = b[n:]
 	}
-	return una, forKCP, true
+	return una, true
 }
 
 // acknowledged does what follows from acknowledgements. The caller holds mu.

@@ -126,7 +126,7 @@ func (e *end) Attach(st datagram.Stream, _ netip.AddrPort, _ ...uint32) {
 
 func (e *end) Detach(datagram.Stream, netip.AddrPort, ...uint32) {}
 
-func (e *end) Move(datagram.Stream, netip.AddrPort, netip.AddrPort) bool { return true }
+func (e *end) Move(datagram.Stream, netip.AddrPort, netip.AddrPort) {}
 
 func (e *end) SendBatch(b *datagram.Batch, to netip.AddrPort) error {
 	for i := range b.Len() {

@@ -27,7 +27,8 @@ type sender struct {
 
 	told   uint32 // the una that KCP knows of
 	window uint16 // of the peer, as KCP shall know it
-	span   int    // segments from una on that the peer may have to hold
+	mute   bool   // KCP has been told to leave retransmission alone
+	clock  uint32 // KCP's, when it last emitted
 	wnd    uint16 // that we last told the peer
 	una    uint32 // that we last told the peer
 	tell   bool   // the peer should hear of our window
@@ -38,11 +39,6 @@ type sender struct {
 	check    time.Duration // when more may be found lost
 	batch    datagram.Batch
 	controls datagram.Batch
-}
-
-func (s *sender) init(receive int) {
-	s.window = 128
-	s.span = receive
 }
 
 // pump is the goroutine that sends.
@@ -155,7 +151,7 @@ func (c *Conn) fill(now time.Duration) bool {
 	s, b := &c.send, &c.board
 	behind := int(b.next - b.fresh)
 	ahead := max(32, int(c.rate.pace()*0.005)/c.mtu.size)
-	room := s.span - int(b.next-b.una)
+	room := max(4*c.rate.limit()/c.mtu.size, 1024) - int(b.next-b.una) // losses of losses take that long
 	allow := 0
 	if behind < ahead/2+1 {
 		allow = min(ahead, room)
@@ -175,6 +171,7 @@ func (c *Conn) fill(now time.Duration) bool {
 	c.flush(late)
 	if b.next != before {
 		token(c.writable)
+		c.mute()
 	}
 	return s.tell || allow > 0 && b.next == before
 }
@@ -185,6 +182,7 @@ func (c *Conn) fill(now time.Duration) bool {
 func (c *Conn) flush(late uint32) {
 	s := &c.send
 	if late == 0 {
+		c.tellKCP(header{cmd: cmdTell, wnd: s.window, una: s.told})
 		c.kcp.Update()
 		return
 	}
@@ -195,11 +193,30 @@ func (c *Conn) flush(late uint32) {
 	c.tellKCP(header{cmd: cmdTell, wnd: s.window, una: s.told})
 }
 
+// askWindow makes KCP tell the peer its window soon. The caller holds mu.
+func (c *Conn) askWindow() {
+	s := &c.send
+	if !s.tell {
+		s.tell = true
+		c.tellKCP(header{cmd: cmdAsk, wnd: s.window, una: s.told})
+		token(c.work)
+	}
+}
+
 // tellKCP gives KCP a segment as if it came from the peer.
 func (c *Conn) tellKCP(h header) {
 	var b [headerSize]byte
 	h.put(b[:], c.secrets.conv)
 	c.kcp.Input(b[:], kcp.IKCP_PACKET_REGULAR, false)
+}
+
+// mute makes KCP believe that a round trip takes days, so that it does not
+// retransmit by itself: it would, from far ahead of the pace, and for nothing.
+func (c *Conn) mute() {
+	if s := &c.send; !s.mute {
+		s.mute = true
+		c.tellKCP(header{cmd: cmdAck, wnd: s.window, ts: s.clock - 1<<30, sn: s.told - 1, una: s.told})
+	}
 }
 
 // output is what KCP calls to send. New segments go to the board, the others
@@ -221,6 +238,7 @@ func (c *Conn) output(buf []byte, size int) {
 		if plain > 0 {
 			c.acks.Add(b[:plain])
 		}
+		c.send.clock = h.ts
 		if h.sn == c.board.next {
 			c.board.add(append(c.buffer(), b[plain:plain+n]...))
 		}

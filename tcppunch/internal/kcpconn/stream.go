@@ -4,38 +4,50 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 )
+
+// receiver is the state of the receiving half.
+type receiver struct {
+	rest         []byte       // of a segment, that Read has not returned yet
+	spare        [maxMTU]byte // what rest is made of
+	ended        bool         // the peer's end of stream has been read
+	window, most int          // segments that may wait now, and ever
+	taken        int          // segments read since
+	since        time.Duration
+}
 
 // take copies what has arrived into p. The caller holds mu.
 func (c *Conn) take(p []byte) (n int, err error) {
 	if c.local {
 		return 0, net.ErrClosed
 	}
-	n = copy(p, c.rest)
-	c.rest = c.rest[n:]
-	for !c.ended && n < len(p) && len(c.rest) == 0 {
+	n = copy(p, c.recv.rest)
+	c.recv.rest = c.recv.rest[n:]
+	for !c.recv.ended && n < len(p) && len(c.recv.rest) == 0 {
 		size := c.kcp.PeekSize()
 		if size <= 0 {
 			break
 		}
 		into := p[n:]
 		if size > len(into) {
-			into = c.spare[:cap(c.spare)]
+			into = c.recv.spare[:]
 		}
 		if c.kcp.Recv(into) != size {
 			break // cannot be
 		}
+		c.recv.taken++
 		switch into[size-1] {
 		case moreFollows:
 		case endOfStream:
-			c.ended = true
+			c.recv.ended = true
 		default:
 			c.fail(fmt.Errorf("segment of an unknown kind %#x: %w", into[size-1], ErrReset))
 			return n, c.err
 		}
 		if size > len(p)-n {
 			k := copy(p[n:], into[:size-1])
-			c.rest = into[k : size-1]
+			c.recv.rest = into[k : size-1]
 			n += k
 			break
 		}
@@ -46,7 +58,7 @@ func (c *Conn) take(p []byte) (n int, err error) {
 		return n, nil
 	}
 	switch {
-	case c.ended || c.peer.closed: // it closes when everything has arrived
+	case c.recv.ended || c.peer.closed: // it closes when everything has arrived
 		return 0, io.EOF
 	case c.err != nil:
 		return 0, c.err
@@ -54,11 +66,19 @@ func (c *Conn) take(p []byte) (n int, err error) {
 	return 0, nil
 }
 
-// drained has KCP say so if its window was closed. The caller holds mu.
+// drained widens the window of a reader that keeps up, and has KCP say so when
+// the window was closed. The caller holds mu.
 func (c *Conn) drained() {
-	if int(c.send.wnd) < c.receive/2 {
-		c.send.tell = true
-		token(c.work)
+	r, now := &c.recv, c.now()
+	if since := now - r.since; since > max(c.rate.srtt, flushEvery) {
+		if r.taken > r.window/4 && r.window < r.most { // a quarter in a round trip
+			r.window = min(2*r.window, r.most)
+			c.kcp.WndSize(0, r.window)
+		}
+		r.taken, r.since = 0, now
+	}
+	if int(c.send.wnd) < r.window/2 {
+		c.askWindow()
 	}
 }
 
