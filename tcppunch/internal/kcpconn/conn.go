@@ -37,15 +37,16 @@ type Config struct {
 }
 
 const (
-	mostReceive   = 48 << 20
-	firstReceive  = 2 << 20
-	baseMTU       = 1200 // bytes of UDP payload that every path carries
-	maxMTU        = 1472
-	queueSegments = 256                   // that Write may leave with KCP beyond what is to be sent now
-	flushEvery    = 10 * time.Millisecond // KCP's shortest interval
-	silentAfter   = 10 * time.Second
-	lingerTime    = 5 * time.Second
-	graveTime     = 10 * time.Second
+	mostReceive  = 48 << 20
+	firstReceive = 2 << 20
+	baseMTU      = 1200 // bytes of UDP payload that every path carries
+	maxMTU       = 1472
+	leastQueued  = 128 // segments that Write may leave with KCP
+	mostQueued   = 4096
+	flushEvery   = 10 * time.Millisecond // KCP's shortest interval
+	silentAfter  = 10 * time.Second
+	lingerTime   = 5 * time.Second
+	graveTime    = 10 * time.Second
 )
 
 // carrier is what a Conn needs of a datagram.Socket.

@@ -144,13 +144,13 @@ func (c *Conn) overdue(now time.Duration) {
 	s.release = 0
 }
 
-// fill lets KCP number segments, a few milliseconds' worth ahead of the pace,
-// and tells it what has been acknowledged. It returns whether KCP wants to be
+// fill lets KCP number segments, so many ahead of the pace that they last until
+// KCP flushes next even if the peer's una does not move, and tells it what has been acknowledged. It returns whether KCP wants to be
 // asked again soon.
 func (c *Conn) fill(now time.Duration) bool {
 	s, b := &c.send, &c.board
 	behind := int(b.next - b.fresh)
-	ahead := max(32, int(c.rate.pace()*0.005)/c.mtu.size)
+	ahead := c.segmentsIn(2 * flushEvery)
 	room := max(4*c.rate.limit()/c.mtu.size, 1024) - int(b.next-b.una) // losses of losses take that long
 	allow := 0
 	if behind < ahead/2+1 {
@@ -174,6 +174,11 @@ func (c *Conn) fill(now time.Duration) bool {
 		c.mute()
 	}
 	return s.tell || allow > 0 && b.next == before
+}
+
+// segmentsIn returns how many segments the pace lets go in d, within bounds.
+func (c *Conn) segmentsIn(d time.Duration) int {
+	return min(max(int(c.rate.pace()*d.Seconds())/c.mtu.size, 32), mostQueued)
 }
 
 // flush makes KCP emit. It flushes at once only when it hears of a new

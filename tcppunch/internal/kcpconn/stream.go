@@ -88,7 +88,8 @@ func (c *Conn) give(p []byte) (n int, err error) {
 	if err := c.writeError(); err != nil {
 		return 0, err
 	}
-	for n < len(p) && c.queued() < queueSegments {
+	most := max(c.segmentsIn(4*flushEvery), leastQueued)
+	for n < len(p) && c.queued() < most {
 		room := c.mtu.size - headerSize - 1 - len(s.stage)
 		if room <= 0 { // the MTU has shrunk
 			c.seal(moreFollows)
