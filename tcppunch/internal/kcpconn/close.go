@@ -1,6 +1,7 @@
 package kcpconn
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -125,8 +126,18 @@ func (c *Conn) delivered() (done bool, err error) {
 // it arrived. The caller holds mu.
 func (c *Conn) farewell() {
 	for range 3 {
-		_ = c.via.Send(c.secrets.seal(nil, c.epitaph, nil), c.remote)
+		_ = c.via.Send(c.lastWords(), c.remote)
 	}
+}
+
+// lastWords makes the datagram that tells how it ended. With closed it says what
+// has arrived, since the last acknowledgements may not have.
+func (c *Conn) lastWords() []byte {
+	var body []byte
+	if c.epitaph == closed {
+		body = binary.BigEndian.AppendUint32(nil, c.send.una)
+	}
+	return c.secrets.seal(nil, c.epitaph, body)
 }
 
 // Discard ends the stream at once, whatever was written, and tells the peer.

@@ -103,13 +103,25 @@ func (c *Conn) control(b []byte, from netip.AddrPort) {
 	case reset:
 		c.fail(ErrReset)
 	case closed:
-		c.peer.closed = true
-		token(c.readable)
-		token(c.writable)
-		token(c.settled)
+		c.farewelled(body, now)
 	case half:
 		c.join(body)
 	}
+}
+
+// farewelled takes the peer's last words. The caller holds mu.
+func (c *Conn) farewelled(body []byte, now time.Duration) {
+	if len(body) == 4 {
+		if una := binary.BigEndian.Uint32(body); c.board.valid(una) {
+			smp := c.board.begin(now)
+			c.board.ackUntil(una, &smp, c.recycle)
+			c.acknowledged(&smp)
+		}
+	}
+	c.peer.closed = true
+	token(c.readable)
+	token(c.writable)
+	token(c.settled)
 }
 
 // answer answers what wants an answer. The caller holds mu.
@@ -194,5 +206,5 @@ func (c *Conn) answerLate(tag uint32, from netip.AddrPort) {
 		return
 	}
 	c.answers--
-	_ = c.via.Send(c.secrets.seal(nil, c.epitaph, nil), from)
+	_ = c.via.Send(c.lastWords(), from)
 }

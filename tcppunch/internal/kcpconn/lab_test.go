@@ -3,7 +3,8 @@
 package kcpconn_test
 
 import (
-	"io"
+	"flag"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -18,6 +19,8 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/internal/kcpconn"
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
+
+var grid = flag.Bool("kcp.grid", false, "measure over a grid of links, which takes half an hour")
 
 // labPair makes two hosts with the link between them.
 func labPair(t testing.TB, k natlab.Link) *natlab.Lab {
@@ -152,63 +155,128 @@ func rtts(c *kcpconn.Conn, begin, stop time.Time) <-chan time.Duration {
 	return out
 }
 
-func TestLabShare(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		link natlab.Link
-		algo string
-	}{
-		{"20M 40ms 64K", natlab.Link{Rate: 20e6, Delay: 20 * time.Millisecond, Queue: 64 << 10}, "cubic"},
-		{"20M 10ms 64K", natlab.Link{Rate: 20e6, Delay: 5 * time.Millisecond, Queue: 64 << 10}, "cubic"},
-		{"20M 100ms 64K", natlab.Link{Rate: 20e6, Delay: 50 * time.Millisecond, Queue: 64 << 10}, "cubic"},
-		{"20M 40ms 250K", natlab.Link{Rate: 20e6, Delay: 20 * time.Millisecond, Queue: 250000}, "cubic"},
-		{"20M 40ms 64K", natlab.Link{Rate: 20e6, Delay: 20 * time.Millisecond, Queue: 64 << 10}, "bbr"},
-	} {
-		t.Run(tt.name+" "+tt.algo, func(t *testing.T) {
-			lab := labPair(t, tt.link)
-			ta, tb := tcpPair(t, lab, tt.algo)
-			ka, kb := kcpPair(t, lab)
-			const length = 25 * time.Second
-			begin := time.Now().Add(5 * time.Second)
-			stop := begin.Add(length)
-			tcp := start(ta, tb, begin, stop)
-			time.Sleep(time.Second)
-			k := start(ka, kb, begin, stop)
-			x, y := tcp.mbits(length), k.mbits(length)
-			t.Logf("TCP %.1f, KCP %.1f Mbit/s, share of KCP %.0f %% %+v", x, y, 100*y/(x+y), ka.Stats())
-		})
-	}
+// run is one measurement in the lab.
+type run struct {
+	mbits    float64
+	rtt, min time.Duration // largest smoothed RTT and shortest RTT, of KCP only
 }
 
-func TestLabSpeed(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		link natlab.Link
-	}{
-		{"0", natlab.Link{Rate: 100e6, Delay: 50 * time.Millisecond}},
-		{"1", natlab.Link{Rate: 100e6, Delay: 50 * time.Millisecond, Loss: 0.01}},
+// measure fills the link from a to b with one flow, of "kcp" or a TCP congestion control.
+func measure(t testing.TB, k natlab.Link, kind string, warm, length time.Duration) (r run) {
+	t.Helper()
+	lab := labPair(t, k)
+	begin := time.Now().Add(warm)
+	stop := begin.Add(length)
+	if kind != "kcp" {
+		a, b := tcpPair(t, lab, kind)
+		r.mbits = start(a, b, begin, stop).mbits(length)
+		t.Logf("%s: %.1f Mbit/s", kind, r.mbits)
+		return r
+	}
+	a, b := kcpPair(t, lab)
+	f := start(a, b, begin, stop)
+	r.rtt = <-rtts(a, begin, stop)
+	r.mbits = f.mbits(length)
+	r.min = a.Stats().MinRTT
+	t.Logf("%s: %.1f Mbit/s, RTT up to %v, %+v", kind, r.mbits, r.rtt, a.Stats())
+	return r
+}
+
+// KCP fills a long path, with and without losses, does not fill its queue, and
+// is much faster than CUBIC where packets are lost.
+func TestFillsLink(t *testing.T) {
+	clean := natlab.Link{Rate: 100e6, Delay: 50 * time.Millisecond}
+	lossy := clean
+	lossy.Loss = 0.01
+	const warm, length = 2 * time.Second, 4 * time.Second
+	attempt(t, func() error {
+		r := measure(t, clean, "kcp", warm, length)
+		if r.mbits < 90 || r.rtt > 2*r.min {
+			return fmt.Errorf("%.1f Mbit/s on a clean link; the queue takes %v on a path of %v", r.mbits, r.rtt-r.min, r.min)
+		}
+		return nil
+	})
+	attempt(t, func() error {
+		r, cubic := measure(t, lossy, "kcp", warm, length), measure(t, lossy, "cubic", warm, length)
+		measure(t, lossy, "bbr", warm, length)
+		if r.mbits < 70 || r.mbits < 3*cubic.mbits {
+			return fmt.Errorf("%.1f Mbit/s where 1 %% is lost, CUBIC %.1f", r.mbits, cubic.mbits)
+		}
+		return nil
+	})
+}
+
+// attempt tries three times: the machine may be busy. What the race detector
+// slows down is not measured.
+func attempt(t *testing.T, f func() error) {
+	t.Helper()
+	if kcpconn.RaceEnabled || testing.Short() {
+		t.Skip("speed is not measured")
+	}
+	var err error
+	for range 3 {
+		if err = f(); err == nil {
+			return
+		}
+		t.Log("again: ", err)
+	}
+	t.Error(err)
+}
+
+// share sends a TCP flow and a KCP flow over one link and returns the share of KCP.
+func share(t testing.TB, k natlab.Link, algorithm string, warm, length time.Duration) float64 {
+	t.Helper()
+	lab := labPair(t, k)
+	ta, tb := tcpPair(t, lab, algorithm)
+	ka, kb := kcpPair(t, lab)
+	begin := time.Now().Add(warm)
+	stop := begin.Add(length)
+	tcp := start(ta, tb, begin, stop)
+	time.Sleep(500 * time.Millisecond) // TCP is there first
+	kcp := start(ka, kb, begin, stop)
+	x, y := tcp.mbits(length), kcp.mbits(length)
+	t.Logf("%s %.1f Mbit/s, KCP %.1f Mbit/s, %+v", algorithm, x, y, ka.Stats())
+	return y / (x + y)
+}
+
+// Neither KCP nor CUBIC starves beside the other.
+func TestShares(t *testing.T) {
+	k := natlab.Link{Rate: 20e6, Delay: 20 * time.Millisecond, Queue: 64 << 10}
+	attempt(t, func() error {
+		if got := share(t, k, "cubic", 4*time.Second, 12*time.Second); got < 0.25 || got > 0.75 {
+			return fmt.Errorf("KCP has %.0f %% of the link", 100*got)
+		}
+		return nil
+	})
+}
+
+// TestGrid measures what the others only check, when it is asked to.
+func TestGrid(t *testing.T) {
+	if !*grid {
+		t.Skip("only with -kcp.grid")
+	}
+	for _, rate := range []int64{20e6, 100e6, 500e6} {
+		for _, rtt := range []time.Duration{10, 50, 100, 200} {
+			for _, loss := range []float64{0, 0.001, 0.01, 0.03} {
+				for _, kind := range []string{"kcp", "cubic", "bbr"} {
+					t.Run(fmt.Sprintf("%d Mbit %d ms %g %% %s", rate/1e6, rtt, 100*loss, kind), func(t *testing.T) {
+						measure(t, natlab.Link{Rate: rate, Delay: rtt * time.Millisecond / 2, Loss: loss}, kind, 3*time.Second, 6*time.Second)
+					})
+				}
+			}
+		}
+	}
+	for _, k := range []natlab.Link{
+		{Rate: 20e6, Delay: 5 * time.Millisecond, Queue: 64 << 10},
+		{Rate: 20e6, Delay: 20 * time.Millisecond, Queue: 64 << 10},
+		{Rate: 20e6, Delay: 50 * time.Millisecond, Queue: 64 << 10},
+		{Rate: 20e6, Delay: 20 * time.Millisecond},
+		{Rate: 100e6, Delay: 50 * time.Millisecond},
 	} {
-		for _, kind := range []string{"kcp", "cubic", "bbr"} {
-			t.Run(tt.name+" "+kind, func(t *testing.T) {
-				lab := labPair(t, tt.link)
-				const length = 8 * time.Second
-				begin := time.Now().Add(3 * time.Second)
-				stop := begin.Add(length)
-				var a, b net.Conn
-				if kind == "kcp" {
-					a, b = kcpPair(t, lab)
-				} else {
-					a, b = tcpPair(t, lab, kind)
-				}
-				f := start(a, b, begin, stop)
-				if k, ok := a.(*kcpconn.Conn); ok {
-					most := <-rtts(k, begin, stop)
-					t.Logf("largest RTT %v, %+v", most, k.Stats())
-				}
-				t.Logf("%s: %.1f Mbit/s", kind, f.mbits(length))
+		for _, algorithm := range []string{"cubic", "bbr"} {
+			t.Run(fmt.Sprintf("beside %s: %d Mbit %v %d", algorithm, k.Rate/1e6, 2*k.Delay, k.Queue), func(t *testing.T) {
+				t.Logf("KCP has %.0f %%", 100*share(t, k, algorithm, 5*time.Second, 25*time.Second))
 			})
 		}
 	}
 }
-
-var _ = io.EOF

@@ -68,7 +68,7 @@ func before(a, b uint32) bool { return int32(a-b) < 0 }
 
 // The last byte of a segment's data.
 const (
-	moreFollows = version<<4 | 0
+	moreFollows = version << 4
 	endOfStream = version<<4 | 1
 )
 
@@ -83,7 +83,7 @@ const (
 	challenge             // body: a random number, 8 bytes, to an address that is new
 	response              // body: that of the challenge
 	reset                 // no body: the stream is over, nothing more will be delivered
-	closed                // no body: the stream is over, everything has been delivered
+	closed                // body: the una that has been received, 4 bytes; the stream is over, everything has been delivered
 	half                  // body: id 4, which half 1, half of a datagram of segments
 	kinds
 )

@@ -1,0 +1,4 @@
+package kcpconn
+
+// RaceEnabled is raceEnabled.
+const RaceEnabled = raceEnabled
