@@ -3,7 +3,9 @@ package kcpconn
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -60,4 +62,68 @@ func TestLoopback(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A socket's Data handler makes the stream of a peer that writes first.
+func TestAccept(t *testing.T) {
+	cfg := Config{ID: 7, Key: []byte("k")}
+	accepted := make(chan *Conn, 1)
+	server, err := datagram.Listen(t.Context(), "udp4", 0, &datagram.Handler{
+		Data: func(s *datagram.Socket, _ []byte, from netip.AddrPort) { accepted <- New(s, from, &cfg) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client, err := datagram.Listen(t.Context(), "udp4", 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	a := New(client, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), server.Local().Port()), &Config{ID: 7, Key: []byte("k"), Client: true})
+	if _, err := a.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	b := <-accepted
+	buf := make([]byte, 10)
+	if n, err := b.Read(buf); err != nil || string(buf[:n]) != "hello" {
+		t.Errorf("read %q, %v", buf[:n], err)
+	}
+	if got := b.RemoteAddr().String(); got != netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), client.Local().Port()).String() {
+		t.Errorf("the peer is at %v", got)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- a.Close() }()
+	if n, err := b.Read(buf); n != 0 || err != io.EOF {
+		t.Errorf("after Close: %d, %v", n, err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	client.Close()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The socket's end is the stream's end.
+func TestSocketClosed(t *testing.T) {
+	s, err := datagram.Listen(t.Context(), "udp4", 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(s, netip.MustParseAddrPort("127.0.0.1:9"), &Config{ID: 7})
+	read := make(chan error, 1)
+	go func() {
+		_, err := c.Read(make([]byte, 1))
+		read <- err
+	}()
+	s.Close()
+	if err := <-read; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Read: %v", err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write: %v", err)
+	}
+	c.Discard()
 }

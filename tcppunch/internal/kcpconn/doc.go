@@ -30,6 +30,11 @@
 // The rest of the tag follows from the key and the ID. The last byte of a
 // segment's data is the version and whether it ends the stream. Control
 // datagrams measure, probe the MTU, keep NATs open, follow a peer to a new
-// address and end the stream; their counter never repeats (package doc of
-// control.go says which there are).
+// address and end the stream; their counter never repeats:
+//
+//	ping, pong            each second, and faster when the peer is silent
+//	probe, arrived        padded; the size of the largest that arrives is the MTU
+//	challenge, response   to and from an address at which the peer was heard for the first time
+//	half                  of a segment that was cut before the MTU shrank
+//	closed, reset         how it ended
 package kcpconn

@@ -5,6 +5,7 @@ package kcpconn_test
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -277,6 +278,56 @@ func TestGrid(t *testing.T) {
 			t.Run(fmt.Sprintf("beside %s: %d Mbit %v %d", algorithm, k.Rate/1e6, 2*k.Delay, k.Queue), func(t *testing.T) {
 				t.Logf("KCP has %.0f %%", 100*share(t, k, algorithm, 5*time.Second, 25*time.Second))
 			})
+		}
+	}
+}
+
+// A NAT that restarts gives the peer a new port; the stream goes on.
+func TestNATRestarts(t *testing.T) {
+	lab := natlab.New(t, natlab.Topology{
+		NATs:  []natlab.NAT{{Name: "home", Ports: natlab.Random, Link: natlab.Link{Delay: 10 * time.Millisecond}}},
+		Hosts: []natlab.Host{{Name: "a", Behind: "home"}, {Name: "b"}},
+	})
+	accepted := make(chan *kcpconn.Conn, 1)
+	h := &datagram.Handler{Data: func(s *datagram.Socket, _ []byte, from netip.AddrPort) {
+		accepted <- kcpconn.New(s, from, &kcpconn.Config{ID: 7, Key: []byte("k")})
+	}}
+	var s [2]*datagram.Socket
+	for i, host := range lab.Hosts() {
+		if err := host.Do(func() (err error) {
+			s[i], err = datagram.Listen(t.Context(), "udp4", 7070, h)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		defer s[i].Close()
+	}
+	a := kcpconn.New(s[0], netip.AddrPortFrom(lab.Host("b").Addr(), 7070), &kcpconn.Config{ID: 7, Key: []byte("k"), Client: true})
+	defer a.Discard()
+	buf := make([]byte, 5)
+	var b *kcpconn.Conn
+	for i := range 3 {
+		if _, err := a.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if b == nil {
+			b = <-accepted
+			defer b.Discard()
+		}
+		b.SetReadDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // never fails
+		if _, err := io.ReadFull(b, buf); err != nil {
+			t.Fatalf("after %d restarts: %v", i, err)
+		}
+		before := b.RemoteAddr().String()
+		b.Write([]byte("world")) //nolint:errcheck // Read tells
+		if _, err := io.ReadFull(a, buf); err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			t.Logf("the peer is at %s", before)
+		}
+		if err := lab.NAT("home").Reboot(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

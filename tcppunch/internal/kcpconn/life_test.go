@@ -377,3 +377,28 @@ func tlsConfig(t testing.TB) *tls.Config {
 	t.Helper()
 	return &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate(t)}} //nolint:gosec // a test
 }
+
+// A question and its answer take a round trip, and hardly more.
+func TestLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newPath(t, link{delay: 10 * time.Millisecond}).streams()
+		defer a.Discard()
+		defer b.Discard()
+		go io.Copy(b, b) //nolint:errcheck // ends with the stream
+		buf := make([]byte, 100)
+		var total time.Duration
+		const rounds = 50
+		for range rounds {
+			begin := time.Now()
+			a.Write(buf)                                   //nolint:errcheck // Read tells
+			if _, err := io.ReadFull(a, buf); err != nil { // the echo
+				t.Fatal(err)
+			}
+			total += time.Since(begin)
+			time.Sleep(3 * time.Millisecond)
+		}
+		if mean := total / rounds; mean > 21*time.Millisecond {
+			t.Errorf("%v on average on a path of 20 ms", mean)
+		}
+	})
+}
