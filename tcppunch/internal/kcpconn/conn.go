@@ -26,7 +26,8 @@ type Config struct {
 	// ID tells this stream from others between the two peers. It is the same on both sides.
 	ID uint32
 	// Key is a secret of the two peers. It authenticates control datagrams; the
-	// stream itself is neither encrypted nor authenticated.
+	// stream itself is neither encrypted nor authenticated. Never use a Key again
+	// with the same ID.
 	Key []byte
 	// Client is true on one side and false on the other.
 	Client bool

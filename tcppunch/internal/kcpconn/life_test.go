@@ -402,3 +402,31 @@ func TestLatency(t *testing.T) {
 		}
 	})
 }
+
+// Talk in between does not make a stream forget how fast its path is.
+func TestBurstAfterTalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const mbit = 1e6 / 8
+		a, b := newPath(t, link{rate: 20 * mbit, queue: 250000, delay: 20 * time.Millisecond}).streams()
+		defer a.Discard()
+		defer b.Discard()
+		buf := make([]byte, 2<<20)
+		for range 2 {
+			begin := time.Now()
+			go a.Write(buf) //nolint:errcheck // Read tells
+			if _, err := io.ReadFull(b, buf); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(begin); d > 1200*time.Millisecond {
+				t.Errorf("2 MiB took %v", d)
+			}
+			for range 100 {
+				a.Write(buf[:100]) //nolint:errcheck // Read tells
+				if _, err := io.ReadFull(b, buf[:100]); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}
+	})
+}

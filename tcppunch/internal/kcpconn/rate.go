@@ -41,6 +41,8 @@ type rate struct {
 	filled bool
 
 	bw        [bwRounds]float64 // largest delivery rate of each of the last rounds, bytes/s
+	slot      int               // of the latest of them
+	turn      bool              // a new round has no slot yet
 	round     int
 	roundEnds int64 // what is delivered when it ends
 	plateau   float64
@@ -169,7 +171,7 @@ func (k *rate) update(s *sample, inflight int) {
 			newRound = true
 			k.roundEnds = s.total
 			k.round++
-			k.bw[k.round%bwRounds] = 0
+			k.turn = true
 		}
 		k.rated(s)
 	}
@@ -189,9 +191,15 @@ func (k *rate) rated(s *sample) {
 		return
 	}
 	bw := float64(s.total-s.prior) / s.interval.Seconds()
-	if slot := &k.bw[k.round%bwRounds]; bw > *slot && (!s.limited || bw > k.bandwidth()) {
-		*slot = bw
+	if s.limited && bw <= k.bandwidth() {
+		return // it says nothing, and must not make us forget what is known
 	}
+	if k.turn {
+		k.turn = false
+		k.slot = (k.slot + 1) % bwRounds
+		k.bw[k.slot] = 0
+	}
+	k.bw[k.slot] = max(k.bw[k.slot], bw)
 }
 
 // queued says whether even the shortest round trip of the round shows a queue.

@@ -18,6 +18,7 @@ const (
 	mostBurst  = 256 << 10
 	longest    = time.Hour
 	mostSilent = 500 * time.Millisecond // between two tries while nothing comes back
+	hopeless   = 5                      // transmissions after which a large segment is thought to be too large
 )
 
 // sender is the state of the pump.
@@ -145,8 +146,9 @@ func (c *Conn) overdue(now time.Duration) {
 }
 
 // fill lets KCP number segments, so many ahead of the pace that they last until
-// KCP flushes next even if the peer's una does not move, and tells it what has been acknowledged. It returns whether KCP wants to be
-// asked again soon.
+// it flushes next even if the peer's una does not move, and tells it what has been
+// acknowledged. It returns whether KCP wants to be asked again soon. The caller
+// holds mu.
 func (c *Conn) fill(now time.Duration) bool {
 	s, b := &c.send, &c.board
 	behind := int(b.next - b.fresh)
@@ -298,7 +300,7 @@ func (c *Conn) put(sn uint32, now time.Duration) {
 	binary.LittleEndian.PutUint16(r.seg[6:], c.send.wnd)
 	binary.LittleEndian.PutUint32(r.seg[8:], stamp(now))
 	binary.LittleEndian.PutUint32(r.seg[16:], c.send.una)
-	if len(r.seg) > c.mtu.size {
+	if len(r.seg) > c.mtu.size || len(r.seg) > baseMTU && r.times > hopeless {
 		c.split(r.seg, uint32(r.tick))
 		return
 	}
