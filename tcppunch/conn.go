@@ -10,6 +10,20 @@ import (
 type Conn struct {
 	*tls.Conn
 	path Path
+	tune *tuning
+}
+
+func newConn(c *tls.Conn, path Path) *Conn {
+	return &Conn{Conn: c, path: path, tune: newTuning(c.NetConn(), path.RTT)}
+}
+
+// Write sends bytes to the peer. On Linux it fits a TCP connection to its path
+// meanwhile, where the kernel lets it: BBR on a long path that loses packets,
+// and a larger send buffer where the path holds more than the kernel's own.
+func (c *Conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.tune.wrote(n)
+	return n, err
 }
 
 // Path tells which way the connection goes and how it came about.

@@ -63,7 +63,7 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	if f := cfg.Trace.Nominated; f != nil {
 		f(winner.path)
 	}
-	return &Conn{Conn: winner.Conn, path: winner.path}, nil
+	return newConn(winner.Conn, winner.path), nil
 }
 
 // serverless starts what two peers do who know nothing but addresses.
