@@ -145,7 +145,7 @@ func TestTransportFails(t *testing.T) {
 		{"on both sides", func(*testing.T) (a, b func(context.Context, *Signals) (net.Conn, error)) { return fails, fails }, errNo.Error()},
 		{"on one side", func(*testing.T) (a, b func(context.Context, *Signals) (net.Conn, error)) { return fails, hangs }, errNo.Error()},
 		{"too slow", func(*testing.T) (a, b func(context.Context, *Signals) (net.Conn, error)) { return hangs, hangs }, "not done after"},
-		{"breaks", breaks, "bro"},
+		{"breaks", breaks, "the connection"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
