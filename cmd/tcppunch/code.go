@@ -51,28 +51,36 @@ var errNoWay = errors.New("tell where the two sides meet: at a server, for a sho
 // connect finds the peer and returns an authenticated connection. The code that
 // was given beside the flags may be empty.
 func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, given string, out *output) (*tcppunch.Conn, error) {
-	switch {
-	case given != "" && f.Code != "" && given != f.Code:
-		return nil, usage(errors.New("two codes were given, with --code and without"))
-	case f.Peer != "" && (given != "" || f.Code != ""):
-		return nil, usage(errors.New("a code and the other side's address (--peer, TCPPUNCH_PEER) were given: give one of them"))
-	case f.Peer != "":
+	if f.Peer != "" && given == "" && f.Code == "" {
 		return f.serverless(ctx, common, side, out)
-	case f.Server == "":
-		return nil, usage(errNoWay)
 	}
-	if _, err := f.host(); err != nil {
-		return nil, usage(err)
-	}
-	if f.Sockets < 1 || f.Sockets > 4096 {
-		return nil, usage(errors.New("--sockets must be 1 to 4096"))
+	if err := f.checkWays(given); err != nil {
+		return nil, err
 	}
 	code, err := f.code(ctx, given, side, common.Timeout, out)
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &f.codeFlags, common: common, side: side, code: code, out: out}
+	r := &rendezvous{flags: &f.codeFlags, common: common, side: side, code: code, other: "recv", out: out}
 	return r.connect(ctx)
+}
+
+// checkWays refuses what does not say how to meet the peer by a code.
+func (f *findFlags) checkWays(given string) error {
+	switch {
+	case given != "" && f.Code != "" && given != f.Code:
+		return usage(errors.New("two codes were given, with --code and without"))
+	case f.Peer != "":
+		return usage(errors.New("a code and the other side's address (--peer, TCPPUNCH_PEER) were given: give one of them"))
+	case f.Server == "":
+		return usage(errNoWay)
+	case f.Sockets < 1 || f.Sockets > 4096:
+		return usage(errors.New("--sockets must be 1 to 4096"))
+	}
+	if _, err := f.host(); err != nil {
+		return usage(err)
+	}
+	return nil
 }
 
 // code finds the code, or returns none where the server shall hand one out.
@@ -176,9 +184,9 @@ func completeCode(line string) string {
 	return line[:at] + common
 }
 
-// receiveCommand is what to type on the other machine.
-func (f *codeFlags) receiveCommand(code pair.Code) string {
-	command := "tcppunch recv " + shellWord(code.String())
+// commandFor is what to type on the other machine to run a command with the code.
+func (f *codeFlags) commandFor(command string, code pair.Code) string {
+	command = "tcppunch " + command + " " + shellWord(code.String())
 	if f.serverTyped {
 		command += " --server " + shellWord(f.Server)
 	}

@@ -57,7 +57,7 @@ func TestReceiveCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		f := &codeFlags{serverFlags: serverFlags{Server: c.server}, serverTyped: c.typed}
-		if got := f.receiveCommand(code); got != c.want {
+		if got := f.commandFor("recv", code); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}

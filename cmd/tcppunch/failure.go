@@ -7,6 +7,7 @@ import (
 
 	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/bench"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
 )
@@ -67,6 +68,11 @@ var rules = []struct {
 	{stunt.ErrBusy, statusFailed, "server-busy", "wait a while, or use another server"},
 	{stunt.ErrNoServer, statusNoPath, "no-server", "check the server's address, and that this machine has a network"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
+	{bench.ErrInterrupted, statusFailed, "interrupted", ""},
+	{bench.ErrPeerGone, statusFailed, "peer-gone", "start both sides again"},
+	{bench.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
+	{bench.ErrNothing, statusFailed, "refused", "give both sides the same --via"},
+	{bench.ErrProtocol, statusFailed, "protocol", "run tcppunch bench on both sides"},
 	{fs.ErrNotExist, statusFailed, "not-found", ""},
 	{fs.ErrPermission, statusFailed, "permission", ""},
 }

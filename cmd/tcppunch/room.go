@@ -42,6 +42,7 @@ type rendezvous struct {
 	common *cli
 	side   tcppunch.Side
 	code   pair.Code // none: one is made for the room that the server hands out
+	other  string    // the command that the other side runs, "bench" on both
 	out    *output
 
 	routers *routers
@@ -157,7 +158,10 @@ func (r *rendezvous) join(ctx context.Context, watch *serverWatch) error {
 	limited, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	side := stunt.SideSend
-	if r.side == tcppunch.SideB {
+	switch {
+	case r.alike():
+		side = stunt.SideBench
+	case r.side == tcppunch.SideB:
 		side = stunt.SideRecv
 	}
 	var err error
@@ -187,7 +191,7 @@ func (r *rendezvous) tellCode() {
 	r.out.event("code", struct {
 		Code string `json:"code"`
 	}{r.code.String()})
-	command := r.flags.receiveCommand(r.code)
+	command := r.flags.commandFor(r.other, r.code)
 	r.out.say("Code: %s        on the other machine: %s", r.code, command)
 	r.out.qr(command)
 }
@@ -213,8 +217,18 @@ func (r *rendezvous) tellLonely() (stop func()) {
 	return func() { t.Stop() }
 }
 
+// alike tells whether both sides run the same command, so that the room has to say
+// which of them is which.
+func (r *rendezvous) alike() bool { return strings.HasPrefix(r.other, "bench") }
+
 // meet pairs with whoever is in the room and punches.
 func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gathering) (*tcppunch.Conn, error) {
+	if r.alike() {
+		r.side = tcppunch.SideB
+		if m.First() {
+			r.side = tcppunch.SideA
+		}
+	}
 	g := ahead
 	if !g.keep() {
 		g = r.gather(ctx)

@@ -219,7 +219,9 @@ func (d *deaf) Write(p []byte) (int, error) {
 // TestNothingInCommon and other plans.
 func TestAgree(t *testing.T) {
 	preface := func(b byte) []byte { return append([]byte{b}, make([]byte, prefaceSize-1)...) }
-	side := func(b byte, ms int64, os ...offer) hello { return hello{Preface: preface(b), TimeMS: ms, Transports: os} }
+	side := func(b byte, ms int64, os ...offer) hello {
+		return hello{Preface: preface(b), TimeMS: ms, Transports: os}
+	}
 	tcp, kcp, four := offer{"tcp", 1}, offer{"kcp", 1}, offer{"tcp", 4}
 	cases := []struct {
 		name         string

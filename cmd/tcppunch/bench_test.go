@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// benchRate is the capacity of the link between the two homes, in bits a second.
+const benchRate = 50e6
+
+// slowHomes are two homes with a link between them whose capacity is known.
+func slowHomes(t *testing.T, env ...string) *meetingPlace {
+	t.Helper()
+	top := twoNATs(natlab.NAT{}, natlab.NAT{})
+	top.NATs[0].Link.Rate = benchRate
+	top.NATs[0].Link.Delay, top.NATs[1].Link.Delay = 10*time.Millisecond, 10*time.Millisecond
+	return newMeetingPlaceIn(t, top, env...)
+}
+
+// A benchResult is a result event.
+type benchResult struct {
+	Event       string  `json:"event"`
+	Transport   string  `json:"transport"`
+	Error       string  `json:"error"`
+	Direction   string  `json:"direction"`
+	Mbit        float64 `json:"mbit_s"`
+	SetupMS     float64 `json:"setup_ms"`
+	RTTMS       float64 `json:"rtt_ms"`
+	LoadedRTTMS float64 `json:"loaded_rtt_ms"`
+	Retransmits int64   `json:"retransmits"`
+	CPU         float64 `json:"cpu_s"`
+	PeerCPU     float64 `json:"peer_cpu_s"`
+	Congestion  string  `json:"congestion_control"`
+	Streams     int     `json:"streams"`
+}
+
+// results returns what a benchmark has told, by transport and direction.
+func (p *peer) results() map[string]benchResult {
+	p.t.Helper()
+	all := map[string]benchResult{}
+	for line := range strings.Lines(p.Stdout.String()) {
+		var r benchResult
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			p.t.Errorf("%s: stdout holds %q", p.name, line)
+		}
+		if r.Event == "result" {
+			all[strings.TrimSpace(r.Transport+" "+r.Direction)] = r
+		}
+	}
+	return all
+}
+
+// wantBench checks that both sides have measured, and have the same figures.
+func wantBench(t *testing.T, a, b *peer, streams int) {
+	t.Helper()
+	for _, p := range []*peer{a, b} {
+		if status := p.status(); status != 0 {
+			t.Fatalf("%s: exit status %d\n%s", p.name, status, p.Stderr)
+		}
+		if !strings.Contains(p.Stderr.String(), "Mbit/s") {
+			t.Errorf("%s: no table:\n%s", p.name, p.Stderr)
+		}
+	}
+	ra, rb := a.results(), b.results()
+	mirror := map[string]string{"send": "receive", "receive": "send"}
+	for _, transport := range []string{"tcp", "tcp plain"} {
+		for way, back := range mirror {
+			x, y := ra[transport+" "+way], rb[transport+" "+back]
+			if x.Mbit != y.Mbit || x.RTTMS != y.RTTMS || x.LoadedRTTMS != y.LoadedRTTMS || x.SetupMS != y.SetupMS || x.CPU != y.PeerCPU {
+				t.Errorf("%s, %s: the two sides differ:\n%+v\n%+v", transport, way, x, y)
+			}
+			if x.Mbit < benchRate/1e6*0.2 || x.Mbit > benchRate/1e6*1.1 {
+				t.Errorf("%s, %s: %v Mbit/s over a link of %v", transport, way, x.Mbit, benchRate/1e6)
+			}
+			if x.RTTMS < 39 || x.RTTMS > 200 || x.LoadedRTTMS < 39 || x.SetupMS < 100 || x.CPU <= 0 || x.Retransmits < 0 || x.Congestion == "" || x.Streams != streams {
+				t.Errorf("%s, %s: %+v", transport, way, x)
+			}
+		}
+	}
+	a.wantNoSockets()
+	b.wantNoSockets()
+}
+
+// TestBenchCode: one side makes a code, the other is told it; both show the same.
+func TestBenchCode(t *testing.T) {
+	t.Parallel()
+	p := slowHomes(t)
+	a := p.a.start("bench", "--time=600ms", "--timeout=60s", "--plot=out/picture.svg")
+	code := a.code()
+	a.says("on the other machine: tcppunch bench " + code + "\n")
+	b := p.b.start("bench", code, "--time=30s", "--streams=2", "--timeout=60s")
+	wantBench(t, a, b, 2)
+	if !strings.Contains(b.Stderr.String(), "The other side wants 600ms") {
+		t.Errorf("the side that wanted more is not told:\n%s", b.Stderr)
+	}
+	svg, err := os.ReadFile(filepath.Join(p.a.dir, "out", "picture.svg"))
+	if err != nil || !strings.Contains(string(svg), "<svg") || !strings.Contains(string(svg), "To the other side") {
+		t.Errorf("the picture: %v, %d bytes", err, len(svg))
+	}
+	wantOnly(t, p.a.dir, "picture.svg")
+	t.Log(a.Stderr.String() + a.Stdout.String())
+}

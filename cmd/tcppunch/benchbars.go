@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/tcppunch/tcppunch/tcppunch/bench"
+)
+
+// benchBars shows a measurement while it runs: a bar for each direction on a terminal,
+// which stays with its speed, and plain lines elsewhere.
+type benchBars struct {
+	out *output
+	own time.Duration // the time that this side has asked for
+
+	bars *mpb.Progress
+	bar  *mpb.Bar
+
+	mu    sync.Mutex
+	step  bench.Step
+	began time.Time
+	meter meter
+}
+
+func newBenchBars(out *output, own time.Duration) *benchBars { return &benchBars{out: out, own: own} }
+
+func (b *benchBars) trace() *bench.Trace {
+	return &bench.Trace{Agreed: b.agreed, Step: b.begin, Progress: b.progress, Result: b.result}
+}
+
+func (b *benchBars) agreed(each, theirs time.Duration, transports int) {
+	if each != b.own {
+		b.out.say("The other side wants %v: measuring %v in each direction.", theirs, each)
+	}
+	if b.out.tty {
+		b.bars = mpb.New(mpb.WithOutput(b.out.human), mpb.WithRefreshRate(100*time.Millisecond))
+		b.out.startBar(b.bars)
+	}
+}
+
+// begin ends the bar of the step before and begins the next one's, where there is data
+// to show; the other steps are short.
+func (b *benchBars) begin(s bench.Step) {
+	b.close(true)
+	b.mu.Lock()
+	b.step, b.began, b.meter = s, time.Now(), meter{}
+	b.mu.Unlock()
+	b.out.detail("%s: %s", s.Transport, s.Phase)
+	if b.bars == nil || s.Phase == bench.PhasePing {
+		return
+	}
+	left := func(decor.Statistics) string { return fmt.Sprintf("\r%-9s  %-7s ", s.Transport, s.Phase) }
+	if s.Phase == bench.PhaseDial {
+		b.bar = b.bars.New(1, mpb.NopStyle(), mpb.BarRemoveOnComplete(), mpb.PrependDecorators(decor.Any(left)), mpb.AppendDecorators(decor.Name("…")))
+		return
+	}
+	b.bar = b.bars.New(int64(s.Time), mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
+		mpb.BarFillerClearOnComplete(), mpb.BarFillerMiddleware(wideEnough),
+		mpb.PrependDecorators(decor.Any(left)), mpb.AppendDecorators(decor.Any(b.right(&meter{}))))
+}
+
+// right is the speed. A bar that stays has its own meter, which nobody changes any more.
+func (b *benchBars) right(final *meter) func(decor.Statistics) string {
+	text := ""
+	return func(s decor.Statistics) string {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !s.Completed && !s.Aborted {
+			text = fmt.Sprintf("%15s", bits(8*b.meter.rate(time.Now())))
+		}
+		return text
+	}
+}
+
+func (b *benchBars) progress(s bench.Step, since time.Duration, bytes int64) {
+	b.mu.Lock()
+	b.meter.add(time.Now(), bytes)
+	b.mu.Unlock()
+	if b.bar != nil {
+		b.bar.SetCurrent(min(int64(since), int64(s.Time)-1))
+	}
+}
+
+// result gives each direction a line, where there is no bar.
+func (b *benchBars) result(r bench.Result) {
+	b.close(r.Err == nil)
+	if r.Err != nil {
+		b.out.say("%-9s  failed: %s", r.Transport, shown(r.Err))
+	}
+	if b.bars != nil || r.Err != nil {
+		return
+	}
+	b.out.say("%-9s  send     %15s", r.Transport, bits(r.Sent.Rate()))
+	b.out.say("%-9s  receive  %15s", r.Transport, bits(r.Received.Rate()))
+}
+
+// close ends the present bar.
+func (b *benchBars) close(ok bool) {
+	if b.bar == nil {
+		return
+	}
+	if ok {
+		b.bar.SetTotal(-1, true)
+	} else {
+		b.bar.Abort(true)
+	}
+	b.bar.Wait()
+	b.bar = nil
+}
+
+// end leaves the screen to what follows.
+func (b *benchBars) end() {
+	b.close(false)
+	if b.bars == nil {
+		return
+	}
+	b.bars.Wait()
+	b.out.endBar()
+}
+
+// bits writes bits per second as people read them.
+func bits(perSecond float64) string {
+	return figure(perSecond, 1000, []string{"%.0f bit/s", "%.1f kbit/s", "%.1f Mbit/s", "%.2f Gbit/s"})
+}
