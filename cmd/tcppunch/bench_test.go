@@ -106,3 +106,104 @@ func TestBenchCode(t *testing.T) {
 	wantOnly(t, p.a.dir, "picture.svg")
 	t.Log(a.Stderr.String() + a.Stdout.String())
 }
+
+// TestBenchPeer: both sides type the same, but for the other's address.
+func TestBenchPeer(t *testing.T) {
+	t.Parallel()
+	p := slowHomes(t, "TCPPUNCH_SERVER=", "TCPPUNCH_STUN="+serverAddr+":3478")
+	a := p.a.start("bench", "--time=400ms", "--timeout=60s", "--peer", p.lab.NAT("office").Addr().String()+":7070"+words)
+	b := p.b.start("bench", "--time=400ms", "--timeout=60s", "--peer", p.lab.NAT("home").Addr().String()+":7070"+words)
+	wantBench(t, a, b, 1)
+}
+
+// TestBenchListen: two machines on one network, and nobody else.
+func TestBenchListen(t *testing.T) {
+	t.Parallel()
+	link := natlab.Link{Rate: benchRate, Delay: 10 * time.Millisecond}
+	lab := natlab.New(t, natlab.Topology{
+		LANs:  []natlab.LAN{{Name: "lan"}},
+		Hosts: []natlab.Host{{Name: "a", Behind: "lan", Link: link}, {Name: "b", Behind: "lan", Link: natlab.Link{Delay: 10 * time.Millisecond}}},
+	})
+	sa, sb := newSide(t, lab.Host("a")), newSide(t, lab.Host("b"))
+	a := sa.start("bench", "--listen", "--time=400ms", "--timeout=60s")
+	a.says("Waiting for the other side")
+	command := "tcppunch bench " + lab.Host("a").Addr().String() + ":7070"
+	a.says("On the other machine: " + command + "\n")
+
+	stranger, err := lab.Host("b").Dial(t.Context(), "tcp", lab.Host("a").Addr().String()+":7070")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if _, err := stranger.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	b := sb.start(append(strings.Fields(command)[1:], "--timeout=60s")...)
+	stranger.Close()
+	wantBench(t, a, b, 1)
+	if e, _ := b.find("connected"); e.Kind != "lan" {
+		t.Errorf("connected by %+v", e)
+	}
+}
+
+// TestBenchTrouble: what goes wrong ends soon, on both sides, with a sentence that
+// helps.
+func TestBenchTrouble(t *testing.T) {
+	t.Parallel()
+	p := slowHomes(t)
+	const code = "--code=home-otter-lamp-sofa"
+	measuring := func(args ...string) (a, b *peer) {
+		a = p.a.start(append([]string{"bench", code, "--time=20s", "--timeout=30s"}, args...)...)
+		a.waits()
+		b = p.b.start("bench", code, "--time=20s", "--timeout=30s", "-v")
+		b.says("tcp: receive")
+		return a, b
+	}
+	t.Run("the other command", func(t *testing.T) {
+		a := p.a.start("bench", code, "--timeout=30s")
+		a.waits()
+		b := p.b.start("recv", code, "--timeout=30s", "--out=out")
+		b.wantFailure(statusFailed, "code-in-use", "commands that belong together")
+		a.Signal(os.Interrupt)
+		a.wantFailure(statusInterrupted, "interrupted")
+	})
+	t.Run("wrong words", func(t *testing.T) {
+		a := p.a.start("bench", code, "--timeout=30s")
+		a.waits()
+		b := p.b.start("bench", "home-other-words-these", "--timeout=30s")
+		b.wantFailure(statusWrongCode, "wrong-code", "the code is wrong")
+		a.says("somebody tried a wrong code")
+		a.Signal(os.Interrupt)
+		a.wantFailure(statusInterrupted, "interrupted")
+	})
+	t.Run("killed", func(t *testing.T) {
+		a, b := measuring()
+		b.Kill()
+		a.wantFailure(statusFailed, "peer-gone", "Start both sides again")
+		a.wantNoSockets()
+		b.status()
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		a, b := measuring()
+		began := time.Now()
+		a.Signal(os.Interrupt)
+		a.wantFailure(statusInterrupted, "interrupted")
+		b.wantFailure(statusFailed, "interrupted", "the other side was interrupted")
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("both ended after %v", took)
+		}
+	})
+}
+
+// TestBenchNoNetwork: there is nobody, and nothing.
+func TestBenchNoNetwork(t *testing.T) {
+	t.Parallel()
+	top := twoNATs(natlab.NAT{}, natlab.NAT{})
+	top.NATs[0].Link.Down = true
+	lab := natlab.New(t, top)
+	a := newSide(t, lab.Host("a"))
+	a.start("bench", "--server", serverAddr, "--timeout=2s").wantFailure(statusNoPath, "no-server", "server")
+	a.start("bench", "192.0.2.1:7070", "--timeout=2s").wantFailure(statusNoPath, "timeout", "nobody listened")
+	a.start("bench", "--listen", "--timeout=1s").wantFailure(statusNoPath, "timeout", "nobody connected")
+	a.start("bench", "--peer=192.0.2.1:7070/otter-lamp-sofa", "--role=a", "--timeout=2s").wantFailure(statusNoPath, "timeout", "192.0.2.1")
+}

@@ -21,12 +21,13 @@ type benchBars struct {
 	bar  *mpb.Bar
 
 	mu    sync.Mutex
-	step  bench.Step
-	began time.Time
-	meter meter
+	meter meter              // of the present step; guarded by mu
+	rates map[string]float64 // of what was measured, by the left part of its bar; guarded by mu
 }
 
-func newBenchBars(out *output, own time.Duration) *benchBars { return &benchBars{out: out, own: own} }
+func newBenchBars(out *output, own time.Duration) *benchBars {
+	return &benchBars{out: out, own: own, rates: map[string]float64{}}
+}
 
 func (b *benchBars) trace() *bench.Trace {
 	return &bench.Trace{Agreed: b.agreed, Step: b.begin, Progress: b.progress, Result: b.result}
@@ -47,29 +48,38 @@ func (b *benchBars) agreed(each, theirs time.Duration, transports int) {
 func (b *benchBars) begin(s bench.Step) {
 	b.close(true)
 	b.mu.Lock()
-	b.step, b.began, b.meter = s, time.Now(), meter{}
+	b.meter = meter{}
+	b.meter.add(time.Now(), 0)
 	b.mu.Unlock()
 	b.out.detail("%s: %s", s.Transport, s.Phase)
 	if b.bars == nil || s.Phase == bench.PhasePing {
 		return
 	}
-	left := func(decor.Statistics) string { return fmt.Sprintf("\r%-9s  %-7s ", s.Transport, s.Phase) }
+	label := barLabel(s.Transport, s.Phase)
+	left := func(decor.Statistics) string { return "\r" + label } // see progress.left
 	if s.Phase == bench.PhaseDial {
 		b.bar = b.bars.New(1, mpb.NopStyle(), mpb.BarRemoveOnComplete(), mpb.PrependDecorators(decor.Any(left)), mpb.AppendDecorators(decor.Name("…")))
 		return
 	}
 	b.bar = b.bars.New(int64(s.Time), mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
 		mpb.BarFillerClearOnComplete(), mpb.BarFillerMiddleware(wideEnough),
-		mpb.PrependDecorators(decor.Any(left)), mpb.AppendDecorators(decor.Any(b.right(&meter{}))))
+		mpb.PrependDecorators(decor.Any(left)), mpb.AppendDecorators(decor.Any(b.right(label))))
 }
 
-// right is the speed. A bar that stays has its own meter, which nobody changes any more.
-func (b *benchBars) right(final *meter) func(decor.Statistics) string {
+func barLabel(transport string, phase bench.Phase) string {
+	return fmt.Sprintf("%-9s  %-7s ", transport, phase)
+}
+
+// right is the speed: the present one, at the end the last one, and once the transport
+// was measured the one of the table.
+func (b *benchBars) right(label string) func(decor.Statistics) string {
 	text := ""
 	return func(s decor.Statistics) string {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if !s.Completed && !s.Aborted {
+		if rate, ok := b.rates[label]; ok {
+			text = fmt.Sprintf("%15s", bits(rate))
+		} else if !s.Completed && !s.Aborted {
 			text = fmt.Sprintf("%15s", bits(8*b.meter.rate(time.Now())))
 		}
 		return text
@@ -85,17 +95,25 @@ func (b *benchBars) progress(s bench.Step, since time.Duration, bytes int64) {
 	}
 }
 
-// result gives each direction a line, where there is no bar.
+// result puts the figures that count on the bars that stay, or, without bars, into a line
+// for each direction.
 func (b *benchBars) result(r bench.Result) {
 	b.close(r.Err == nil)
+	if b.bars != nil && r.Err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.rates[barLabel(r.Transport, bench.PhaseSend)] = r.Sent.Rate()
+		b.rates[barLabel(r.Transport, bench.PhaseReceive)] = r.Received.Rate()
+	}
+	if b.bars != nil {
+		return // the table tells of failures
+	}
 	if r.Err != nil {
 		b.out.say("%-9s  failed: %s", r.Transport, shown(r.Err))
-	}
-	if b.bars != nil || r.Err != nil {
 		return
 	}
-	b.out.say("%-9s  send     %15s", r.Transport, bits(r.Sent.Rate()))
-	b.out.say("%-9s  receive  %15s", r.Transport, bits(r.Received.Rate()))
+	b.out.say("%s %15s", barLabel(r.Transport, bench.PhaseSend), bits(r.Sent.Rate()))
+	b.out.say("%s %15s", barLabel(r.Transport, bench.PhaseReceive), bits(r.Received.Rate()))
 }
 
 // close ends the present bar.

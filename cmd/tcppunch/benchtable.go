@@ -23,17 +23,24 @@ func (o *output) results(r *bench.Report) {
 	for _, res := range r.Results {
 		o.resultEvents(res)
 	}
-	wide := true
+	width := tableWidth
 	if o.tty {
-		if width, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
-			wide = width >= tableWidth
+		if columns, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil {
+			width = min(width, columns)
 		}
 	}
 	lines := benchTable(r)
-	if !wide {
-		lines = benchList(r)
+	if width < tableWidth {
+		lines = benchList(r, width-1)
 	}
-	for _, l := range append(append([]string{""}, lines...), compare(r)...) {
+	lines = append([]string{""}, lines...)
+	if said := compare(r); len(said) > 0 {
+		lines = append(lines, "")
+		for _, l := range said {
+			lines = append(lines, wrap(l, width-1, 0)...)
+		}
+	}
+	for _, l := range lines {
 		o.say("%s", l)
 	}
 }
@@ -87,9 +94,9 @@ func directions(r bench.Result) []direction {
 
 // benchTable is for a screen of 80 columns, and for pipes.
 func benchTable(r *bench.Report) []string {
-	const row = "%-9s  %-7s  %6s  %6s  %5s  %6s  %6s  %5s  %5s  %s"
+	const row = "%-9s  %-7s %6s  %6s  %5s  %6s  %6s  %4s %5s  %s"
 	lines := []string{
-		fmt.Sprintf(row, "", "", "", "set-up", "round", "trip,", "sent", "CPU,", "s/GB", "congestion"),
+		fmt.Sprintf("%33s  %13s  %6s  %10s  %s", "set-up", "round trip", "sent", "CPU s/GB", "congestion"),
 		fmt.Sprintf(row, "", "", "Mbit/s", "ms", "idle", "loaded", "twice", "here", "there", "control"),
 	}
 	for _, res := range r.Results {
@@ -110,11 +117,11 @@ func benchTable(r *bench.Report) []string {
 }
 
 // benchList is the same for narrow screens.
-func benchList(r *bench.Report) []string {
+func benchList(r *bench.Report, width int) []string {
 	var lines []string
 	for _, res := range r.Results {
 		if res.Err != nil {
-			lines = append(lines, wrap(fmt.Sprintf("%s: not measured: %s", res.Transport, shown(res.Err)), 38, 2)...)
+			lines = append(lines, wrap(fmt.Sprintf("%s: not measured: %s", res.Transport, shown(res.Err)), width, 2)...)
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("%s: set-up %.0f ms, RTT %s ms", res.Transport, ms(res.Setup), short(res.RTT.Median)))
@@ -199,14 +206,7 @@ func compare(r *bench.Report) []string {
 	if len(r.Results) > 0 && r.Results[0].Streams > 1 && r.Results[0].Err == nil {
 		s = append(s, fmt.Sprintf("TCP used %d connections side by side.", r.Results[0].Streams))
 	}
-	var lines []string
-	for _, l := range s {
-		lines = append(lines, wrap(l, tableWidth-1, 0)...)
-	}
-	if lines != nil {
-		lines = append([]string{""}, lines...)
-	}
-	return lines
+	return s
 }
 
 func times(a, b float64) string {
@@ -221,6 +221,9 @@ func times(a, b float64) string {
 		return fmt.Sprintf("%.2g times", q)
 	}
 }
+
+// enough is how many bytes tell the cost of encryption from chance.
+const enough = 20e6
 
 // encryption tells what it costs.
 func encryption(tcp, plain *bench.Result) string {
@@ -241,8 +244,8 @@ func encryption(tcp, plain *bench.Result) string {
 	}
 	with, _ := tcp.Sent.PerGB()
 	without, _ := plain.Sent.PerGB()
-	if with >= 0 && without >= 0 {
-		s += fmt.Sprintf(" Encrypting a GB took %s s of CPU time here.", digits(max(0, with-without)))
+	if with >= 0 && without >= 0 && min(tcp.Sent.Carried, plain.Sent.Carried) >= enough {
+		s += fmt.Sprintf(" Encrypting a GB took %s s of CPU time on this side.", digits(max(0, with-without)))
 	}
 	return s
 }

@@ -19,7 +19,7 @@ const (
 
 // Run measures all transports that both sides have. The other side calls it too. It
 // returns what was measured, also together with an error, which says that the rest
-// could not be: a transport that failed is a Result and no error. When Run has
+// could not be; a transport that failed is a Result and no error. When Run has
 // returned, control is good for nothing but to be closed, which is up to the caller.
 func Run(ctx context.Context, control net.Conn, opt *Options) (*Report, error) {
 	o, err := opt.withDefaults()
@@ -53,12 +53,12 @@ func (r *runner) run() error {
 	r.report.Controller, r.report.Time = r.plan.controller, r.plan.time
 	for _, t := range r.plan.transports {
 		res, err := r.transport(t)
+		if err != nil {
+			return err
+		}
 		r.report.Results = append(r.report.Results, res)
 		if f := r.opt.Trace.Result; f != nil {
 			f(res)
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil

@@ -59,6 +59,9 @@ func Report(w io.Writer, r *bench.Report) error {
 	for i, row := range plot.Align(panels, draw.Tiles{Rows: 2, Cols: 2, PadX: vg.Points(16), PadY: vg.Points(12)}, below) {
 		for j, c := range row {
 			panels[i][j].Draw(c)
+			if i == 0 {
+				dc.FillText(centered(9.5), vg.Point{X: (c.Min.X + c.Max.X) / 2, Y: c.Max.Y - 26}, f.averages(ways()[j]))
+			}
 		}
 	}
 	var b bytes.Buffer
@@ -75,6 +78,7 @@ func Report(w io.Writer, r *bench.Report) error {
 // too, and the dashes without any color.
 type look struct {
 	name   string
+	short  string
 	color  color.RGBA
 	width  vg.Length
 	dashes []vg.Length
@@ -83,13 +87,13 @@ type look struct {
 func lookOf(transport string) look {
 	switch transport {
 	case "tcp":
-		return look{"TCP", color.RGBA{0x00, 0x72, 0xb2, 0xff}, 1.8, nil}
+		return look{"TCP", "TCP", color.RGBA{0x00, 0x72, 0xb2, 0xff}, 1.8, nil}
 	case "kcp":
-		return look{"UDP (KCP)", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, 1.8, []vg.Length{7, 2.5}}
+		return look{"UDP (KCP)", "UDP", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, 1.8, []vg.Length{7, 2.5}}
 	case "tcp plain":
-		return look{"TCP without encryption", color.RGBA{0x66, 0x66, 0x66, 0xff}, 1.2, []vg.Length{1.5, 2}}
+		return look{"TCP without encryption", "unencrypted TCP", color.RGBA{0x66, 0x66, 0x66, 0xff}, 1.2, []vg.Length{1.5, 2}}
 	}
-	return look{transport, color.RGBA{0x00, 0x9e, 0x73, 0xff}, 1.8, []vg.Length{4, 2, 1, 2}}
+	return look{transport, transport, color.RGBA{0x00, 0x9e, 0x73, 0xff}, 1.8, []vg.Length{4, 2, 1, 2}}
 }
 
 type figure struct {
@@ -97,16 +101,29 @@ type figure struct {
 	results []bench.Result // those that were measured
 }
 
-// panels makes the four of them.
-func (f *figure) panels() ([][]*plot.Plot, error) {
-	ways := []func(bench.Result) bench.Direction{
+// ways are the directions, from the left to the right.
+func ways() []func(bench.Result) bench.Direction {
+	return []func(bench.Result) bench.Direction{
 		func(r bench.Result) bench.Direction { return r.Sent },
 		func(r bench.Result) bench.Direction { return r.Received },
 	}
+}
+
+// averages says how fast each transport was, all in all.
+func (f *figure) averages(way func(bench.Result) bench.Direction) string {
+	var s []string
+	for _, r := range f.results {
+		s = append(s, lookOf(r.Transport).short+" "+short(way(r).Rate()/1e6))
+	}
+	return strings.Join(s, ", ") + " Mbit/s on average"
+}
+
+// panels makes the four of them.
+func (f *figure) panels() ([][]*plot.Plot, error) {
 	titles := []string{"To the other side", "From the other side"}
 	fastest, longest := 0.0, 0.0
 	for _, r := range f.results {
-		for _, way := range ways {
+		for _, way := range ways() {
 			d := way(r)
 			for _, p := range f.rates(d) {
 				fastest = max(fastest, p.Y)
@@ -115,9 +132,10 @@ func (f *figure) panels() ([][]*plot.Plot, error) {
 		}
 	}
 	panels := [][]*plot.Plot{make([]*plot.Plot, 2), make([]*plot.Plot, 2)}
-	for i, way := range ways {
+	for i, way := range ways() {
 		up, down := newPanel(f.report.Time, 1.08*fastest), newPanel(f.report.Time, longest)
 		up.Title.Text, down.X.Label.Text = titles[i], "seconds"
+		up.Title.Padding += 14 // for the averages
 		if i == 0 {
 			up.Y.Label.Text, down.Y.Label.Text = "throughput, Mbit/s", "round trip under load, ms"
 		}
@@ -151,20 +169,26 @@ func (f *figure) drawOrder() []bench.Result {
 	return append(low, high...)
 }
 
-// rates is the throughput between each two samples, in Mbit/s, in the time that counts.
+// smooth is how long the throughput is averaged over: a receiver gets nothing while a
+// lost packet is missing, and then much at once.
+const smooth = 300 * time.Millisecond
+
+// rates is the throughput in Mbit/s, over the time that counts.
 func (f *figure) rates(d bench.Direction) plotter.XYs {
-	var xys plotter.XYs
-	var last bench.Sample
+	samples := []bench.Sample{{}}
 	for _, s := range d.Series {
-		span := s.At - last.At
-		if s.At > f.report.Time+50*time.Millisecond {
-			break
+		if s.At <= f.report.Time+50*time.Millisecond && s.At-samples[len(samples)-1].At >= 20*time.Millisecond {
+			samples = append(samples, s)
 		}
-		if span < 20*time.Millisecond {
-			continue
+	}
+	var xys plotter.XYs
+	from := 0
+	for to := 1; to < len(samples); to++ {
+		for from < to-1 && samples[to].At-samples[from+1].At >= smooth-20*time.Millisecond {
+			from++
 		}
-		xys = append(xys, plotter.XY{X: (last.At + span/2).Seconds(), Y: float64(s.Bytes-last.Bytes) * 8 / span.Seconds() / 1e6})
-		last = s
+		a, b := samples[from], samples[to]
+		xys = append(xys, plotter.XY{X: (a.At + (b.At-a.At)/2).Seconds(), Y: float64(b.Bytes-a.Bytes) * 8 / (b.At - a.At).Seconds() / 1e6})
 	}
 	return xys
 }
@@ -194,7 +218,7 @@ func (f *figure) addIdle(p *plot.Plot) error {
 	if err != nil {
 		return err
 	}
-	line.Color, line.Width = color.RGBA{0x99, 0x99, 0x99, 0xff}, 0.8
+	line.LineStyle = idleLine()
 	p.Add(line)
 	return nil
 }
@@ -219,24 +243,25 @@ func newPanel(time time.Duration, most float64) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
 	p.Title.TextStyle.Font = sans(11, xfont.WeightBold)
-	p.Title.Padding = vg.Points(4)
+	p.Title.Padding = vg.Points(5)
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Label.TextStyle.Font, a.Tick.Label.Font = sans(10, xfont.WeightNormal), sans(9, xfont.WeightNormal)
 		a.Color, a.Tick.Color = color.RGBA{0x55, 0x55, 0x55, 0xff}, color.RGBA{0x55, 0x55, 0x55, 0xff}
 		a.LineStyle.Width, a.Tick.LineStyle.Width, a.Tick.Length = 0.6, 0.6, 4
 		a.Padding = 0
 	}
-	p.X.Min, p.X.Max, p.X.Tick.Marker = 0, time.Seconds(), ticks(time.Seconds())
+	p.X.Min, p.X.Max, p.X.Tick.Marker = 0, time.Seconds(), ticks(time.Seconds(), "")
 	p.Y.Min, p.Y.Max = 0, max(most, 1e-3)
-	p.Y.Tick.Marker = ticks(p.Y.Max)
+	p.Y.Tick.Marker = ticks(p.Y.Max, " ")
 	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.RGBA{0xec, 0xec, 0xec, 0xff}, color.RGBA{0xe2, 0xe2, 0xe2, 0xff}
+	grid.Vertical.Color, grid.Horizontal.Color = color.RGBA{0xe8, 0xe8, 0xe8, 0xff}, color.RGBA{0xdd, 0xdd, 0xdd, 0xff}
 	p.Add(grid)
 	return p
 }
 
-// ticks are at five round numbers or so.
-func ticks(most float64) plot.ConstantTicks {
+// ticks are at five round numbers or so. A space after those of the vertical axis keeps
+// them off the marks.
+func ticks(most float64, after string) plot.ConstantTicks {
 	step := math.Pow(10, math.Floor(math.Log10(most/5)))
 	for _, f := range []float64{1, 2, 5, 10} {
 		if most/(f*step) <= 6 {
@@ -246,7 +271,7 @@ func ticks(most float64) plot.ConstantTicks {
 	}
 	var ts plot.ConstantTicks
 	for i := 0; float64(i)*step <= most*1.0001; i++ {
-		ts = append(ts, plot.Tick{Value: float64(i) * step, Label: fmt.Sprintf("%.6g", float64(i)*step)})
+		ts = append(ts, plot.Tick{Value: float64(i) * step, Label: fmt.Sprintf("%.6g", float64(i)*step) + after})
 	}
 	return ts
 }
@@ -257,17 +282,20 @@ func (f *figure) head(dc draw.Canvas) {
 	dc.FillText(title, vg.Point{X: margin, Y: height - 26}, f.title())
 	small := style(10, xfont.WeightNormal)
 	x, y := vg.Length(margin), height-vg.Length(48)
+	entry := func(line draw.LineStyle, label string) {
+		dc.StrokeLine2(line, x, y+3.5, x+30, y+3.5)
+		dc.FillText(small, vg.Point{X: x + 36, Y: y}, label)
+		x += 36 + 1.15*small.Width(label) + 18 // other fonts are wider
+	}
 	for _, r := range f.results {
 		l := lookOf(r.Transport)
-		line := draw.LineStyle{Color: l.color, Width: l.width, Dashes: l.dashes}
-		dc.StrokeLine2(line, x, y+3.5, x+30, y+3.5)
-		label := fmt.Sprintf("%s: %s Mbit/s to, %s from", l.name, short(r.Sent.Rate()/1e6), short(r.Received.Rate()/1e6))
-		dc.FillText(small, vg.Point{X: x + 36, Y: y}, label)
-		x += 36 + small.Width(label) + 20
+		entry(draw.LineStyle{Color: l.color, Width: l.width, Dashes: l.dashes}, l.name)
 	}
-	line := draw.LineStyle{Color: color.RGBA{0x99, 0x99, 0x99, 0xff}, Width: 0.8}
-	dc.StrokeLine2(line, x, y+3.5, x+30, y+3.5)
-	dc.FillText(small, vg.Point{X: x + 36, Y: y}, "idle: "+short(millis(f.idle()))+" ms")
+	entry(idleLine(), "round trip without load: "+short(millis(f.idle()))+" ms")
+}
+
+func idleLine() draw.LineStyle {
+	return draw.LineStyle{Color: color.RGBA{0x99, 0x99, 0x99, 0xff}, Width: 0.8}
 }
 
 func (f *figure) title() string {
@@ -298,4 +326,10 @@ func sans(size float64, weight xfont.Weight) font.Font {
 
 func style(size float64, weight xfont.Weight) text.Style {
 	return text.Style{Color: color.RGBA{0x22, 0x22, 0x22, 0xff}, Font: sans(size, weight), Handler: plot.DefaultTextHandler}
+}
+
+func centered(size float64) text.Style {
+	s := style(size, xfont.WeightNormal)
+	s.XAlign = text.XCenter
+	return s
 }
