@@ -183,11 +183,11 @@ func (l *link) readLoop() {
 			return
 		}
 		if err != nil {
-			var remote *RemoteError
-			if !errors.As(err, &remote) {
-				err = lost(err)
+			if errors.As(err, new(*RemoteError)) {
+				l.stop(err)
+				return // that was its last word
 			}
-			l.stop(err)
+			l.stop(lost(err))
 			io.Copy(io.Discard, r) //nolint:errcheck // until the deadline that stop has set
 			return
 		}
