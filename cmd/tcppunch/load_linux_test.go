@@ -31,11 +31,11 @@ var (
 	loadRate  = flag.Int("load.rate", 500, "honest joins a second")
 )
 
-// TestLoad prints what scripts/bench shows of the built server, which runs as a process of its own with the default
+// TestLoad prints what scripts/bench server shows of the built server, which runs as a process of its own with the default
 // limits. Clients come from as many networks of loopback as they need.
 func TestLoad(t *testing.T) {
 	if !*load {
-		t.Skip("figures, not a test: run scripts/bench")
+		t.Skip("figures, not a test: run scripts/bench server")
 	}
 	files := allowFiles(*loadRooms + loadSpare) // the server inherits it
 	n := min(*loadRooms, files-60)

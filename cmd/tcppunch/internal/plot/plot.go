@@ -68,9 +68,13 @@ func Report(w io.Writer, r *bench.Report) error {
 	if _, err := canvas.WriteTo(&b); err != nil {
 		return err
 	}
-	// Arial has the widths of Liberation Sans, which the layout was made with, and is
-	// where that is not.
-	_, err = io.WriteString(w, strings.ReplaceAll(b.String(), "font-family:Liberation Sans", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif"))
+	return withFonts(w, b.Bytes())
+}
+
+// withFonts writes a picture. Arial has the widths of Liberation Sans, which the layout
+// was made with, and is where that is not.
+func withFonts(w io.Writer, svg []byte) error {
+	_, err := w.Write(bytes.ReplaceAll(svg, []byte("font-family:Liberation Sans"), []byte("font-family:'Liberation Sans',Arial,Helvetica,sans-serif")))
 	return err
 }
 

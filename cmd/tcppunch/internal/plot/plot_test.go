@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,29 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/bench"
 )
 
-var keep = flag.String("keep", "", "write the picture of TestReport to this file, to look at it")
+var keep = flag.String("keep", "", "write the pictures of the tests into this folder, to look at them")
+
+// wantPicture checks that a picture is whole XML, and says what it should.
+func wantPicture(t *testing.T, name string, svg []byte, wants ...string) {
+	t.Helper()
+	if *keep != "" {
+		if err := os.WriteFile(filepath.Join(*keep, name), svg, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range wants {
+		if !strings.Contains(string(svg), want) {
+			t.Errorf("the picture does not say %q", want)
+		}
+	}
+}
 
 // pretend is a report of a link of 100 Mbit/s with losses.
 func pretend() *bench.Report {
@@ -51,22 +74,32 @@ func TestReport(t *testing.T) {
 	if err := Report(&b, pretend()); err != nil {
 		t.Fatal(err)
 	}
-	if *keep != "" {
-		if err := os.WriteFile(*keep, b.Bytes(), 0o666); err != nil {
-			t.Fatal(err)
+	wantPicture(t, "report.svg", b.Bytes(), "TCP against UDP", "UDP (KCP)", "TCP without encryption", "throughput, Mbit/s",
+		"round trip under load, ms", "seconds", "To the other side", "Mbit/s on average", "Arial")
+}
+
+// TestGrid: a panel for each rate and round trip.
+func TestGrid(t *testing.T) {
+	var ps []Point
+	for _, rate := range []float64{20, 100, 500} {
+		for _, rtt := range []float64{10, 50, 100, 200} {
+			for i, loss := range []float64{0, 0.1, 1, 3} {
+				f := float64(i)
+				ps = append(ps, Point{rate, rtt, loss, "TCP CUBIC", rate * 0.95 / (1 + f*f*rtt*rate/8000)}, Point{rate, rtt, loss, "TCP BBR", rate * (0.93 - f*0.05)},
+					Point{rate, rtt, loss, "UDP (KCP)", rate * (0.9 - f*0.02*rate/100)})
+			}
 		}
 	}
-	for d := xml.NewDecoder(bytes.NewReader(b.Bytes())); ; {
-		if _, err := d.Token(); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	var b bytes.Buffer
+	if err := Grid(&b, ps); err != nil {
+		t.Fatal(err)
 	}
-	for _, want := range []string{"TCP against UDP", "UDP (KCP)", "TCP without encryption", "throughput, Mbit/s", "round trip under load, ms", "seconds", "To the other side", "Mbit/s on average", "Arial"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("the picture does not say %q", want)
-		}
+	wantPicture(t, "grid.svg", b.Bytes(), "TCP CUBIC", "UDP (KCP)", "round trip 200 ms", "500 Mbit/s: % filled", "packets lost, %")
+	if err := Grid(io.Discard, nil); !errors.Is(err, ErrNothing) {
+		t.Errorf("error %v, want %v", err, ErrNothing)
+	}
+	if err := Grid(io.Discard, ps[:1]); err != nil {
+		t.Error(err)
 	}
 }
 
