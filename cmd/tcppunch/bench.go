@@ -203,10 +203,26 @@ func (m *measuring) dialer(via string, plain bool) func(context.Context, *bench.
 		}
 		m.out.detail("%s: %v", via, conn.Path())
 		if plain {
-			return conn.NetConn(), nil
+			return &unencrypted{conn.NetConn(), conn}, nil
 		}
 		return conn, nil
 	}
+}
+
+// unencrypted is what is below the TLS of a connection.
+type unencrypted struct {
+	net.Conn
+	above *tcppunch.Conn
+}
+
+// NetConn lets the counters of the connection be found.
+func (u *unencrypted) NetConn() net.Conn { return u.Conn }
+
+// Close closes what is below first, as TLS has nothing more to say there.
+func (u *unencrypted) Close() error {
+	err := u.Conn.Close()
+	u.above.Close() //nolint:errcheck // cannot say goodbye
+	return err
 }
 
 func portOf(n uint16) string { return strconv.Itoa(int(n)) }

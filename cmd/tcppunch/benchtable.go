@@ -128,8 +128,8 @@ func benchList(r *bench.Report, width int) []string {
 		for _, d := range directions(res) {
 			here, there := d.PerGB()
 			lines = append(lines,
-				fmt.Sprintf("  %-8s %s, RTT %s ms", d.name, bits(d.Rate()), short(d.Loaded.Median)),
-				strings.TrimRight(fmt.Sprintf("    twice %s, CPU %s+%s s/GB %s", strings.TrimSpace(percent(d.Resent())), perGB(here), perGB(there), d.Congestion), " "))
+				fmt.Sprintf(" %-8s %s, RTT %s ms", d.name, bits(d.Rate()), short(d.Loaded.Median)),
+				strings.TrimRight(fmt.Sprintf("   twice %s, CPU %s+%s s/GB %s", strings.TrimSpace(percent(d.Resent())), perGB(here), perGB(there), d.Congestion), " "))
 		}
 	}
 	return lines
@@ -197,8 +197,7 @@ func compare(r *bench.Report) []string {
 	tcp, plain, kcp := of("tcp"), of("tcp plain"), of("kcp")
 	var s []string
 	if tcp != nil && kcp != nil {
-		s = append(s, fmt.Sprintf("KCP (UDP) was %s as fast as TCP to send, and %s to receive.",
-			times(kcp.Sent.Rate(), tcp.Sent.Rate()), times(kcp.Received.Rate(), tcp.Received.Rate())))
+		s = append(s, "KCP (UDP) was "+times(kcp.Sent.Rate(), tcp.Sent.Rate())+" TCP to send, and "+times(kcp.Received.Rate(), tcp.Received.Rate())+" TCP to receive.")
 	}
 	if tcp != nil && plain != nil {
 		s = append(s, encryption(tcp, plain))
@@ -209,16 +208,17 @@ func compare(r *bench.Report) []string {
 	return s
 }
 
+// times compares with "as fast as", without saying what with.
 func times(a, b float64) string {
 	switch q := a / b; {
-	case b == 0 || math.IsNaN(q):
-		return "?"
+	case b == 0:
+		return "infinitely faster than"
 	case q > 0.95 && q < 1.05:
-		return "just"
+		return "just as fast as"
 	case q >= 9.95:
-		return fmt.Sprintf("%.0f times", q)
+		return fmt.Sprintf("%.0f times as fast as", q)
 	default:
-		return fmt.Sprintf("%.2g times", q)
+		return fmt.Sprintf("%.2g times as fast as", q)
 	}
 }
 

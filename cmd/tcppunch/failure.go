@@ -71,7 +71,7 @@ var rules = []struct {
 	{bench.ErrInterrupted, statusFailed, "interrupted", ""},
 	{bench.ErrPeerGone, statusFailed, "peer-gone", "start both sides again"},
 	{bench.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
-	{bench.ErrNothing, statusFailed, "refused", "give both sides the same --via"},
+	{bench.ErrNothing, statusFailed, "no-transport", "give both sides the same --via"},
 	{bench.ErrProtocol, statusFailed, "protocol", "run tcppunch bench on both sides"},
 	{fs.ErrNotExist, statusFailed, "not-found", ""},
 	{fs.ErrPermission, statusFailed, "permission", ""},
