@@ -39,11 +39,12 @@ type link struct {
 
 	out     chan []byte // frames to be written
 	hello   chan hello
-	dones   chan done
+	dones   chan done // two, as the other side may be a step ahead
 	signals chan signal
 	bye     chan struct{} // closed when the other side has said BYE
 
 	heard atomic.Int64 // when the last frame came, Unix nanoseconds
+	began atomic.Int64 // when the write under way began; 0 if there is none
 	count atomic.Int64 // bytes that the other side says to have received
 	pongs atomic.Value // of func(seq uint64): who wants to know of answers
 }
@@ -57,7 +58,7 @@ func newLink(ctx context.Context, conn net.Conn, silence time.Duration) *link {
 	l := &link{
 		conn: conn, silence: silence, caller: ctx,
 		out:   make(chan []byte, maxQueue),
-		hello: make(chan hello, 1), dones: make(chan done, 1), signals: make(chan signal, maxQueue), bye: make(chan struct{}),
+		hello: make(chan hello, 1), dones: make(chan done, 2), signals: make(chan signal, maxQueue), bye: make(chan struct{}),
 	}
 	l.pongs.Store(func(uint64) {})
 	l.heard.Store(time.Now().UnixNano())
@@ -152,7 +153,10 @@ func (l *link) writeLoop() {
 	for {
 		select {
 		case b := <-l.out:
-			if _, err := l.conn.Write(b); err != nil {
+			l.began.Store(time.Now().UnixNano())
+			_, err := l.conn.Write(b)
+			l.began.Store(0)
+			if err != nil {
 				l.stop(lost(err))
 				return
 			}
@@ -262,6 +266,10 @@ func (l *link) watch() {
 		}
 		if time.Since(time.Unix(0, l.heard.Load())) > l.silence {
 			l.stop(fmt.Errorf("%w: it went silent for %v", ErrPeerGone, l.silence))
+			return
+		}
+		if began := l.began.Load(); began != 0 && time.Since(time.Unix(0, began)) > l.silence {
+			l.stop(fmt.Errorf("%w: it has taken nothing for %v", ErrPeerGone, l.silence))
 			return
 		}
 		l.ping(0)
