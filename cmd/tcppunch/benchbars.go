@@ -98,13 +98,13 @@ func (b *benchBars) progress(s bench.Step, since time.Duration, bytes int64) {
 // result puts the figures that count on the bars that stay, or, without bars, into a line
 // for each direction.
 func (b *benchBars) result(r bench.Result) {
-	b.close(r.Err == nil)
-	if b.bars != nil && r.Err == nil {
+	if r.Err == nil { // first, as the last bar is drawn no more when it has ended
 		b.mu.Lock()
-		defer b.mu.Unlock()
 		b.rates[barLabel(r.Transport, bench.PhaseSend)] = r.Sent.Rate()
 		b.rates[barLabel(r.Transport, bench.PhaseReceive)] = r.Received.Rate()
+		b.mu.Unlock()
 	}
+	b.close(r.Err == nil)
 	if b.bars != nil {
 		return // the table tells of failures
 	}
