@@ -179,7 +179,7 @@ func (m *measuring) transports() []bench.Transport {
 	if m.cmd.Via != viaKCP {
 		ts = append(ts, bench.Transport{Name: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(viaTCP, false)})
 		if m.cmd.Plain {
-			ts = append(ts, bench.Transport{Name: "tcp plain", Streams: m.cmd.Streams, Dial: m.dialer(viaTCP, true)})
+			ts = append(ts, bench.Transport{Name: "tcp plain", Like: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(viaTCP, true)})
 		}
 	}
 	if m.cmd.Via != viaTCP {

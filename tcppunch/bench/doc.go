@@ -46,7 +46,8 @@
 // stream, idle round trips, data from the controller, data to it. A step begins when
 // both sides have said DONE to the one before, so that nothing is ever in flight
 // on a connection when its use changes. When a step fails the transport's other steps
-// are left out.
+// are left out, and so are transports that the controller says connect like one that
+// could not be connected.
 //
 // Connections that are measured carry frames of the same form: PING and PONG in the
 // second step, and DATA, up to 64 KiB, then END in the others, which the receiver

@@ -29,7 +29,7 @@ func FuzzFrame(f *testing.F) {
 func FuzzHello(f *testing.F) {
 	f.Add(helloOf(nil)[headerSize:])
 	f.Add([]byte(`{"magic":"tcppunch-bench","version":1,"time_ms":-1,"preface":""}`))
-	mine := hello{Preface: bytes.Repeat([]byte{0x7f}, prefaceSize), TimeMS: 1000, Transports: []offer{{"tcp", 1}, {"kcp", 2}}}
+	mine := hello{Preface: bytes.Repeat([]byte{0x7f}, prefaceSize), TimeMS: 1000, Transports: []offer{{"tcp", 1, ""}, {"kcp", 2, ""}}}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		h, err := parseHello(body)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 // The other side is led by a script in these tests. Its preface is the smallest, so
 // that the side under test is the controller, or the largest.
 func helloOf(change func(*hello)) []byte {
-	h := hello{Magic: magic, Version: version, Preface: make([]byte, prefaceSize), TimeMS: 200, Transports: []offer{{"tcp", 1}}}
+	h := hello{Magic: magic, Version: version, Preface: make([]byte, prefaceSize), TimeMS: 200, Transports: []offer{{"tcp", 1, ""}}}
 	if change != nil {
 		change(&h)
 	}

@@ -25,19 +25,20 @@ type load struct {
 	r     *runner
 	step  Step
 	conns []net.Conn
+	rtt   time.Duration           // of the idle connection
 	count func() (Counters, bool) // of all connections together
 	began time.Time
 	abort context.CancelCauseFunc
 
 	total atomic.Int64 // bytes received: this side's own count
 	inner atomic.Int64 // those within the time
-	first atomic.Int64 // when the first came, since began; 0 when none has
+	first atomic.Int64 // when the time began, since began; 0 when it has not
 	last  atomic.Int64 // when the last came, since began, or its stream ended
 }
 
 // load has data flow for the agreed time.
-func (r *runner) load(t Transport, o offer, conns []net.Conn, sends bool) (Direction, error) {
-	l := &load{r: r, conns: conns, step: Step{Transport: o.Name, Streams: o.Streams, Phase: PhaseReceive, Time: r.plan.time}}
+func (r *runner) load(t Transport, o offer, conns []net.Conn, rtt time.Duration, sends bool) (Direction, error) {
+	l := &load{r: r, conns: conns, rtt: rtt, step: Step{Transport: o.Name, Streams: o.Streams, Phase: PhaseReceive, Time: r.plan.time}}
 	part := l.receive
 	if sends {
 		l.step.Phase, part = PhaseSend, l.send
@@ -152,13 +153,14 @@ func (l *load) receive(ctx context.Context, d *done) error {
 	return err
 }
 
-// arrived counts bytes. Those after the time are only part of the total.
+// arrived counts bytes. Those after the time are only part of the total. The time
+// begins with the first, which should not need more than a round trip.
 func (l *load) arrived(n int) {
 	if n == 0 {
 		return
 	}
 	now := max(1, int64(time.Since(l.began)))
-	l.first.CompareAndSwap(0, now)
+	l.first.CompareAndSwap(0, max(1, min(now, int64(l.rtt))))
 	l.total.Add(int64(n))
 	l.last.Store(now)
 	if now-l.first.Load() <= int64(l.step.Time) {

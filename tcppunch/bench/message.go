@@ -37,6 +37,7 @@ type hello struct {
 type offer struct {
 	Name    string `json:"name"`
 	Streams int    `json:"streams"`
+	Like    string `json:"like,omitempty"`
 }
 
 func parseHello(b []byte) (hello, error) {
@@ -57,7 +58,8 @@ func parseHello(b []byte) (hello, error) {
 		return h, violation("%d transports", len(h.Transports))
 	}
 	for _, o := range h.Transports {
-		if o.Name == "" || len(o.Name) > maxName || clean(o.Name) != o.Name || o.Streams < 1 || o.Streams > MaxStreams {
+		if o.Name == "" || len(o.Name) > maxName || clean(o.Name) != o.Name || o.Streams < 1 || o.Streams > MaxStreams ||
+			len(o.Like) > maxName || clean(o.Like) != o.Like {
 			return h, violation("a transport with %d streams and a name of %d bytes", o.Streams, len(o.Name))
 		}
 	}

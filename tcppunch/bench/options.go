@@ -57,6 +57,9 @@ type Transport struct {
 	// Streams is how many connections carry data side by side, 1 to MaxStreams. The
 	// larger one of the two sides counts. Default: 1.
 	Streams int
+	// Like names a transport before this one that connects in the same way: when that
+	// one could not be connected, no time is spent on this one. Default: none.
+	Like string
 	// Dial connects to the peer, whose Dial runs at the same time, and returns when
 	// ctx ends. It must return an authenticated connection. Run closes it. When Dial
 	// has returned on both sides nothing may be in flight on the connection: so it may
@@ -132,7 +135,7 @@ func (o *Options) withDefaults() (*Options, error) {
 		if t.Streams < 0 || t.Streams > MaxStreams {
 			return nil, fmt.Errorf("bench: %d streams are not 1 to %d", t.Streams, MaxStreams)
 		}
-		if t.Dial == nil || t.Name == "" || len(t.Name) > maxName || clean(t.Name) != t.Name {
+		if t.Dial == nil || t.Name == "" || len(t.Name) > maxName || clean(t.Name) != t.Name || len(t.Like) > maxName {
 			return nil, fmt.Errorf("bench: transport %q cannot be measured", t.Name)
 		}
 		if t.Counters == nil {

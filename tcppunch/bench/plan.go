@@ -29,7 +29,7 @@ func agree(mine, theirs hello) (plan, error) {
 	for _, o := range leads.Transports {
 		named := func(other offer) bool { return other.Name == o.Name }
 		if i := slices.IndexFunc(follows.Transports, named); i >= 0 && !slices.ContainsFunc(p.transports, named) {
-			p.transports = append(p.transports, offer{o.Name, max(o.Streams, follows.Transports[i].Streams)})
+			p.transports = append(p.transports, offer{o.Name, max(o.Streams, follows.Transports[i].Streams), o.Like})
 		}
 	}
 	if len(p.transports) == 0 {

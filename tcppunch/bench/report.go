@@ -26,8 +26,9 @@ type Result struct {
 
 // A Direction is what was measured while data flowed one way.
 type Direction struct {
-	// Bytes arrived within Elapsed, which begins with the first of them. What was
-	// still on its way at the end of the time is not among them.
+	// Bytes arrived within Elapsed, which begins with the first of them, or a round
+	// trip after the step if they take longer. What was still on its way at the end of
+	// the time is not among them.
 	Bytes   int64
 	Elapsed time.Duration
 	// Carried is all bytes that arrived, also after the time.

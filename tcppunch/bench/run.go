@@ -27,7 +27,7 @@ func Run(ctx context.Context, control net.Conn, opt *Options) (*Report, error) {
 		return nil, err
 	}
 	l := newLink(ctx, control, o.Silence)
-	r := &runner{opt: o, link: l, report: &Report{}}
+	r := &runner{opt: o, link: l, report: &Report{}, unreachable: map[string]bool{}}
 	err = r.run()
 	if err = l.finish(err); err != nil {
 		err = fmt.Errorf("measuring: %w", err)
@@ -37,13 +37,15 @@ func Run(ctx context.Context, control net.Conn, opt *Options) (*Report, error) {
 
 // A runner is one Run.
 type runner struct {
-	opt    *Options
-	link   *link
-	plan   plan
-	seen   netip.Addr
-	steps  int // begun so far
-	data   *source
-	report *Report
+	opt   *Options
+	link  *link
+	plan  plan
+	seen  netip.Addr
+	steps int // begun so far
+	// unreachable are the transports that could not be connected, by name.
+	unreachable map[string]bool
+	data        *source
+	report      *Report
 }
 
 func (r *runner) run() error {
@@ -51,9 +53,12 @@ func (r *runner) run() error {
 		return err
 	}
 	r.report.Controller, r.report.Time = r.plan.controller, r.plan.time
+	var err error
 	for _, t := range r.plan.transports {
-		res, err := r.transport(t)
-		if err != nil {
+		var res Result
+		if r.unreachable[t.Like] {
+			res = Result{Transport: t.Name, Streams: t.Streams, Sent: unknown(), Received: unknown(), Err: fmt.Errorf("cannot connect, as %s", t.Like)}
+		} else if res, err = r.transport(t); err != nil {
 			return err
 		}
 		r.report.Results = append(r.report.Results, res)
@@ -69,7 +74,7 @@ func (r *runner) greet() error {
 	mine := hello{Magic: magic, Version: version, Preface: make([]byte, prefaceSize), TimeMS: r.opt.Time.Milliseconds()}
 	rand.Read(mine.Preface) //nolint:errcheck // never fails
 	for _, t := range r.opt.Transports {
-		mine.Transports = append(mine.Transports, offer{t.Name, t.Streams})
+		mine.Transports = append(mine.Transports, offer{t.Name, t.Streams, t.Like})
 	}
 	if a, err := netip.ParseAddrPort(r.link.conn.RemoteAddr().String()); err == nil {
 		mine.Seen = a.Addr().Unmap().WithZone("")
@@ -107,6 +112,7 @@ func (r *runner) transport(o offer) (Result, error) {
 	for i := range o.Streams {
 		conn, setup, err := r.dial(t, o)
 		if err != nil {
+			r.unreachable[o.Name] = true
 			return r.failed(res, err)
 		}
 		conns = append(conns, conn)
@@ -119,7 +125,7 @@ func (r *runner) transport(o offer) (Result, error) {
 		return r.failed(res, err)
 	}
 	for _, sends := range []bool{r.plan.controller, !r.plan.controller} {
-		d, err := r.load(t, o, conns, sends)
+		d, err := r.load(t, o, conns, res.RTT.Median, sends)
 		if sends {
 			res.Sent = d
 		} else {

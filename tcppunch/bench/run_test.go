@@ -154,15 +154,24 @@ func TestTransportFails(t *testing.T) {
 			good := newMarket(t, tcpPair)
 			da, db := c.make(t)
 			options := func(d func(context.Context, *Signals) (net.Conn, error)) *Options {
-				return &Options{Time: MinTime, DialTime: 300 * time.Millisecond, Transports: []Transport{{Name: "bad", Dial: d}, {Name: "good", Dial: good.dial}}}
+				return &Options{Time: MinTime, DialTime: 300 * time.Millisecond, Transports: []Transport{
+					{Name: "bad", Dial: d}, {Name: "good", Dial: good.dial}, {Name: "worse", Dial: d, Like: "bad"},
+				}}
 			}
 			ea, eb := both(t.Context(), a, b, options(da), options(db))
 			for _, e := range []ending{ea, eb} {
-				if e.err != nil || len(e.report.Results) != 2 {
+				if e.err != nil || len(e.report.Results) != 3 {
 					t.Fatalf("error %v, report %+v", e.err, e.report)
 				}
 				if bad := e.report.Results[0]; bad.Err == nil || !strings.Contains(bad.Err.Error(), c.want) {
 					t.Errorf("the bad transport's error is %v", bad.Err)
+				}
+				worse := c.want
+				if c.name != "breaks" {
+					worse = "cannot connect, as bad"
+				}
+				if r := e.report.Results[2]; r.Err == nil || !strings.Contains(r.Err.Error(), worse) {
+					t.Errorf("the transport like the bad one: %v", r.Err)
 				}
 				if r := e.report.Results[1]; r.Err != nil || r.Sent.Bytes == 0 {
 					t.Errorf("the good transport: %v, %d bytes", r.Err, r.Sent.Bytes)
@@ -222,7 +231,7 @@ func TestAgree(t *testing.T) {
 	side := func(b byte, ms int64, os ...offer) hello {
 		return hello{Preface: preface(b), TimeMS: ms, Transports: os}
 	}
-	tcp, kcp, four := offer{"tcp", 1}, offer{"kcp", 1}, offer{"tcp", 4}
+	tcp, kcp, four := offer{"tcp", 1, ""}, offer{"kcp", 1, ""}, offer{"tcp", 4, ""}
 	cases := []struct {
 		name         string
 		mine, theirs hello
