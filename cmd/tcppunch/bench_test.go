@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -156,7 +157,12 @@ func TestBenchTrouble(t *testing.T) {
 		a = p.a.start(append([]string{"bench", code, "--time=20s", "--timeout=30s"}, args...)...)
 		a.waits()
 		b = p.b.start("bench", code, "--time=20s", "--timeout=30s", "-v")
-		b.says("tcp: receive")
+		under := func(s string) bool { return strings.Contains(s, "tcp: send") || strings.Contains(s, "tcp: receive") }
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if text, err := b.Stderr.WaitFor(ctx, under); err != nil {
+			t.Fatalf("no data flows: %v\n%s", err, text)
+		}
 		return a, b
 	}
 	t.Run("the other command", func(t *testing.T) {
