@@ -430,3 +430,36 @@ func TestBurstAfterTalk(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstExchange: a few segments, such as a TLS handshake's, take one round trip
+// and no more, also the first of all and those that follow small talk.
+func TestFirstExchange(t *testing.T) {
+	const oneWay = 50 * time.Millisecond
+	for _, size := range []int{100, 1300, 3000, 20000} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := newPath(t, link{delay: oneWay}).streams()
+			go func() { // an echo
+				buf := make([]byte, size)
+				for {
+					if _, err := io.ReadFull(b, buf); err != nil {
+						return
+					}
+					b.Write(buf) //nolint:errcheck // the other end will tell
+				}
+			}()
+			buf := make([]byte, size)
+			for i := range 3 {
+				start := time.Now()
+				a.Write(buf) //nolint:errcheck // the read will tell
+				if _, err := io.ReadFull(a, buf); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took > 2*oneWay+40*time.Millisecond {
+					t.Errorf("%d bytes, exchange %d: %v", size, i, took)
+				}
+			}
+			a.Discard()
+			b.Discard()
+		})
+	}
+}

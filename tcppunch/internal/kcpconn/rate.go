@@ -86,15 +86,15 @@ func (k *rate) product() float64 { return k.bandwidth() * k.minRTT.Seconds() }
 
 // pace returns how fast to send, bytes per second.
 func (k *rate) pace() float64 {
-	bw := k.bandwidth()
-	if bw == 0 {
+	pace := max(k.gain()*k.bandwidth()*0.99, 2*1500)
+	if k.phase == startup { // a few small writes say nothing of what the path can do
 		rtt := 20 * time.Millisecond
 		if k.srtt > 0 {
 			rtt = max(k.srtt, time.Millisecond)
 		}
-		return startupGain * firstWindow / rtt.Seconds()
+		pace = max(pace, startupGain*firstWindow/rtt.Seconds())
 	}
-	return max(k.gain()*bw*0.99, 2*1500)
+	return pace
 }
 
 func (k *rate) gain() float64 {

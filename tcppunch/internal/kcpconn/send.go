@@ -158,7 +158,8 @@ func (c *Conn) fill(now time.Duration) bool {
 	if behind < ahead/2+1 {
 		allow = min(ahead, room)
 	}
-	if c.queued() == 0 && len(s.stage) > 0 && behind == 0 && allow > 0 {
+	idle := b.inflight == 0 && c.queued() < allow // KCP would take its interval for what comes in a second go
+	if (c.queued() == 0 || idle) && len(s.stage) > 0 && behind == 0 && allow > 0 {
 		c.seal(moreFollows) // nothing else to send: do not wait for more
 	}
 	if c.queued() == 0 {
