@@ -1,0 +1,322 @@
+// Package udppunch opens paths for datagrams between two peers, through the NATs
+// between them, and asks STUN servers from the sockets that it does so with.
+//
+//	mesh := udppunch.New()
+//	port, err := mesh.Listen(ctx, 0)
+//	res, err := port.Query(ctx, server)              // our public address
+//	mesh.Start(&udppunch.Config{Peer: credentials, Valid: use})
+//	mesh.Hold(ctx, port, remote, schedule, nil)      // checks, until a path is there
+//
+// The checks are ICE's connectivity checks (RFC 8445, section 7): STUN Binding
+// requests, authenticated by credentials that the two sides have told each other.
+// When they are sent is up to the caller, because that is what decides on
+// some NATs. A router that takes a datagram from outside for one to itself gives
+// the reply's port away: what its inside host then sends leaves from another one.
+// So one side, the opener, sends with a TTL so low that its datagram opens its
+// own NAT and never reaches the other one:
+//
+//	opener              NAT     NAT            connector
+//	  |--check, ttl 4---+->x     |                 |
+//	  |<----------------+--------+------check------|
+//	  |--response-------+--------+---------------->|  valid for the connector
+//	  |--check----------+--------+---------------->|
+//	  |<----------------+--------+---response------|  valid for the opener
+//
+// A path is valid when a check of our own was answered: then datagrams arrive in
+// both directions.
+package udppunch
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/datagram"
+)
+
+const (
+	// maxReflexive bounds the peer's addresses that nobody has foreseen.
+	maxReflexive = 64
+	// maxPairs bounds all pairs of a socket and a remote address.
+	maxPairs = 1 << 14
+	// maxPending bounds the checks that wait for their answer.
+	maxPending = 1 << 14
+	// answerTime is how long an answer to a check is waited for.
+	answerTime = 5 * time.Second
+)
+
+// Credentials authenticate checks (RFC 8445, section 5.3).
+type Credentials struct {
+	Ufrag string `json:"ufrag"` // the username fragment, 4 to 32 characters
+	Pwd   string `json:"pwd"`   // the password, 22 to 64 characters
+}
+
+// Valid tells whether they are of the form that they should have.
+func (c Credentials) Valid() bool {
+	return len(c.Ufrag) >= 4 && len(c.Ufrag) <= 32 && len(c.Pwd) >= 22 && len(c.Pwd) <= 64 &&
+		iceChars(c.Ufrag) && iceChars(c.Pwd)
+}
+
+func iceChars(s string) bool {
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '+' || r == '/') {
+			return false
+		}
+	}
+	return true
+}
+
+func newCredentials() Credentials {
+	random := func(n int) string {
+		b := make([]byte, n)
+		rand.Read(b) //nolint:errcheck // never fails
+		return base64.RawStdEncoding.EncodeToString(b)
+	}
+	return Credentials{Ufrag: random(6), Pwd: random(18)}
+}
+
+// Config is what Start needs.
+type Config struct {
+	// Local replaces the mesh's own credentials, where no others could be told.
+	Local Credentials
+	// Peer is the other side's.
+	Peer Credentials
+	// Allowed tells whether the peer may be at an address. Default: anywhere.
+	Allowed func(netip.Addr) bool
+	// Valid is called once for each path, from the goroutine that reads its
+	// socket, and must not block.
+	Valid func(Path)
+	// Data is called, likewise, for what is not a STUN message and comes from
+	// where the peer's checks have come from, unless a stream takes it.
+	Data func(p Path, b []byte)
+}
+
+// A Path is a socket and a remote address between which checks went.
+type Path struct {
+	Socket *datagram.Socket
+	Remote netip.AddrPort
+	RTT    time.Duration // of the check that was answered; 0 for Data
+	Tag    any           // what Hold or Probe was given, nil if the peer came first
+	Peer   uint64        // the peer's number, see Mesh.Number
+	Stream StreamID
+}
+
+// StreamID is what both sides know of their meeting and nobody who has not seen
+// its datagrams: the same on both, another one if either starts again.
+type StreamID [sha256.Size]byte
+
+// A Mesh is all sockets of a Dial, and the pairs with the peer's addresses.
+type Mesh struct {
+	own    Credentials
+	number uint64 // tie-breaker: another one in each run
+
+	closed context.Context
+	end    context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex
+	cfg       *Config // nil before Start
+	sockets   map[*datagram.Socket]bool
+	queries   map[[12]byte]*query
+	pending   map[[12]byte]sent // checks that wait for their answer
+	pairs     map[pairKey]*pair
+	reflexive int
+}
+
+type pairKey struct {
+	socket *datagram.Socket
+	remote netip.AddrPort
+}
+
+// A pair is a socket and a remote address; its fields are guarded by Mesh.mu.
+type pair struct {
+	tag   any
+	heard bool          // the peer's check has come
+	valid bool          // ours was answered
+	held  bool          // a goroutine sends checks
+	kick  chan struct{} // heard or valid has become true
+	peer  uint64        // the peer's number
+}
+
+// sent is a check on its way.
+type sent struct {
+	key pairKey
+	at  time.Time
+}
+
+// New makes a mesh without sockets. Close it.
+func New() *Mesh {
+	var n [8]byte
+	rand.Read(n[:]) //nolint:errcheck // never fails
+	m := &Mesh{
+		own: newCredentials(), number: binary.BigEndian.Uint64(n[:]), sockets: map[*datagram.Socket]bool{},
+		queries: map[[12]byte]*query{}, pending: map[[12]byte]sent{}, pairs: map[pairKey]*pair{},
+	}
+	m.closed, m.end = context.WithCancel(context.Background())
+	return m
+}
+
+// Credentials are what the peer needs to send us checks.
+func (m *Mesh) Credentials() Credentials { return m.own }
+
+// Number is drawn by chance for each mesh: the larger of two tells the sides apart.
+func (m *Mesh) Number() uint64 { return m.number }
+
+// Start makes the mesh answer the peer's checks. It is called once.
+func (m *Mesh) Start(cfg *Config) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if cfg.Local != (Credentials{}) {
+		m.own = cfg.Local
+	}
+	m.cfg = cfg
+}
+
+// Close ends all checks and closes all sockets but those that were released.
+func (m *Mesh) Close() {
+	m.mu.Lock()
+	m.end() // from here on nothing is started
+	m.mu.Unlock()
+	m.wg.Wait()
+	m.mu.Lock()
+	var open []*datagram.Socket
+	for s := range m.sockets {
+		open = append(open, s)
+	}
+	clear(m.sockets)
+	m.mu.Unlock()
+	for _, s := range open {
+		s.Close() //nolint:errcheck // nothing to lose
+	}
+}
+
+// Release leaves a socket to the caller, who has to close it.
+func (m *Mesh) Release(s *datagram.Socket) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sockets, s)
+}
+
+// A Port is one local UDP port, for IPv4 and, where there is one, IPv6.
+type Port struct {
+	mesh   *Mesh
+	num    uint16
+	v4, v6 *datagram.Socket
+}
+
+// Listen takes a local port; 0 lets the system choose.
+func (m *Mesh) Listen(ctx context.Context, num uint16) (*Port, error) {
+	p := &Port{mesh: m}
+	var err4, err6 error
+	if p.v4, err4 = m.listen(ctx, "udp4", num); err4 == nil {
+		num = p.v4.Local().Port()
+	}
+	if p.v6, err6 = m.listen(ctx, "udp6", num); err6 == nil {
+		num = p.v6.Local().Port()
+	}
+	p.num = num
+	if err4 != nil && (err6 != nil || errors.Is(err4, ErrInUse)) {
+		p.Close()
+		return nil, err4
+	}
+	return p, nil
+}
+
+// ListenV4 takes a port that the system chooses, for IPv4 alone.
+func (m *Mesh) ListenV4(ctx context.Context) (*Port, error) {
+	s, err := m.listen(ctx, "udp4", 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Port{mesh: m, num: s.Local().Port(), v4: s}, nil
+}
+
+func (m *Mesh) listen(ctx context.Context, network string, num uint16) (*datagram.Socket, error) {
+	s, err := datagram.Listen(ctx, network, num, &datagram.Handler{STUN: m.message, Data: m.data})
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sockets[s] = true
+	return s, nil
+}
+
+// Number is the port's number.
+func (p *Port) Number() uint16 { return p.num }
+
+// Close closes the port, unless a path of it is valid: that may be wanted still,
+// so it is left to Mesh.Close.
+func (p *Port) Close() {
+	for _, s := range []*datagram.Socket{p.v4, p.v6} {
+		if s != nil && p.mesh.abandon(s) {
+			s.Close() //nolint:errcheck // nothing to lose
+		}
+	}
+}
+
+// abandon forgets a socket that has no valid path, if it is still ours.
+func (m *Mesh) abandon(s *datagram.Socket) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.sockets[s] {
+		return false
+	}
+	for k, p := range m.pairs {
+		if k.socket == s && (p.valid || p.heard) {
+			return false
+		}
+	}
+	for k := range m.pairs {
+		if k.socket == s {
+			delete(m.pairs, k)
+		}
+	}
+	delete(m.sockets, s)
+	return true
+}
+
+// socket is the one that reaches an address, nil if there is none.
+func (p *Port) socket(to netip.AddrPort) *datagram.Socket {
+	if to.Addr().Is4() {
+		return p.v4
+	}
+	return p.v6
+}
+
+// data takes what is no STUN message and belongs to no stream.
+func (m *Mesh) data(s *datagram.Socket, b []byte, from netip.AddrPort) {
+	m.mu.Lock()
+	p := m.pairs[pairKey{s, from}]
+	if m.cfg == nil || m.cfg.Data == nil || p == nil || !p.heard || m.closed.Err() != nil {
+		m.mu.Unlock()
+		return
+	}
+	path, take := m.path(pairKey{s, from}, p), m.cfg.Data
+	m.mu.Unlock()
+	take(path, b)
+}
+
+func (m *Mesh) path(k pairKey, p *pair) Path {
+	return Path{Socket: k.socket, Remote: k.remote, Tag: p.tag, Peer: p.peer, Stream: m.stream(p.peer)}
+}
+
+// stream mixes what both sides know: the larger number first.
+func (m *Mesh) stream(peer uint64) StreamID {
+	a, b := m.own.Pwd, m.cfg.Peer.Pwd
+	x, y := m.number, peer
+	if x < y || x == y && a < b {
+		a, b, x, y = b, a, y, x
+	}
+	h := sha256.New()
+	h.Write([]byte("tcppunch/1 stream"))
+	h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, x), y))
+	h.Write([]byte(a + " " + b))
+	return StreamID(h.Sum(nil))
+}
