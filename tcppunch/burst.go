@@ -100,8 +100,9 @@ func (b burst) tuple(port *sock.Port, remote netip.AddrPort) tuple {
 // its port was a wrong one. ended is called when it is connected or closed.
 func (r *race) dialOnce(ctx context.Context, t tuple, round int, ended func()) {
 	a := Attempt{
-		Local:  netip.AddrPortFrom(netip.Addr{}, t.port.Number()),
-		Remote: t.remote, Kind: t.kind, Technique: Connector, Lane: t.lane, Round: round, Start: time.Now(),
+		Network: "tcp",
+		Local:   netip.AddrPortFrom(netip.Addr{}, t.port.Number()),
+		Remote:  t.remote, Kind: t.kind, Technique: Connector, Lane: t.lane, Round: round, Start: time.Now(),
 	}
 	r.attemptStarts(a)
 	p, err := t.port.Connect(t.remote, 0)

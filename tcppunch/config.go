@@ -16,10 +16,23 @@ import (
 type Side int
 
 // The two sides. SideA makes the offer in a room and is the controller without
-// one.
+// one. Where both programs are the same and there is no room, both may say
+// SideEither: then each draws its role by chance, which takes somewhat longer.
 const (
 	SideA Side = 1 + iota
 	SideB
+	SideEither
+)
+
+// Via is a choice of the transport.
+type Via string
+
+// The choices. ViaAuto prefers TCP, and takes KCP, a stream over UDP, where that
+// alone gets through.
+const (
+	ViaAuto Via = ""
+	ViaTCP  Via = "tcp"
+	ViaKCP  Via = "kcp"
 )
 
 // A Signaler carries messages between the two peers, in order, whole, and
@@ -52,6 +65,20 @@ type Config struct {
 	// Local is what Gather returned for this configuration; Dial closes it in
 	// every case. Default: Dial gathers.
 	Local *Local
+	// Via says which transports are tried. Default: both.
+	Via Via
+	// HeadStart is how long TCP has priority over KCP, from when the peer's
+	// addresses are known in a room, else from when UDP has got through.
+	// Negative means none. Default 2 s, or 5 s where a port has to be found by
+	// chance; where TCP is known to be impossible, nobody waits for it.
+	HeadStart time.Duration
+	// Public is this side's public address if it is known and no STUN server
+	// tells the ports: they are taken for preserved then. Default: not known.
+	Public netip.Addr
+	// Congestion names the congestion control of a TCP connection, such as "cubic",
+	// where the system lets a program choose (Linux): of use to measure. Default:
+	// the system's, and BBR where that does better; see Conn.Write.
+	Congestion string
 	// Port is the first local port of a serverless Dial. Default 7070.
 	Port uint16
 	// Spare, 1 to SparePorts, is which of the spare ports after Port is used
@@ -122,9 +149,9 @@ var (
 	ErrNoNetwork = errors.New("this machine has no network")
 	// ErrNoPath says that no attempt led to a connection.
 	ErrNoPath = errors.New("no direct path to the peer")
-	// ErrImpossible says that the two NATs allow no direct TCP connection,
-	// whatever is tried. The error wraps ErrNoPath too.
-	ErrImpossible = errors.New("no direct TCP connection is possible")
+	// ErrImpossible says that the two NATs allow no direct connection, whatever is
+	// tried. The error wraps ErrNoPath too.
+	ErrImpossible = errors.New("no direct connection is possible")
 )
 
 const (
@@ -132,6 +159,9 @@ const (
 	defaultRounds = 6
 	roundTime     = 1800 * time.Millisecond
 	maxSockets    = 4096
+
+	headStart       = 2 * time.Second
+	searchHeadStart = 5 * time.Second
 )
 
 // withDefaults checks the configuration and returns a filled-in copy.
@@ -144,8 +174,12 @@ func (c *Config) withDefaults() (*Config, error) {
 		return nil, err
 	}
 	switch {
-	case d.Side != SideA && d.Side != SideB:
-		return nil, fmt.Errorf("tcppunch: side %d is neither SideA nor SideB", d.Side)
+	case d.Side < SideA || d.Side > SideEither:
+		return nil, fmt.Errorf("tcppunch: side %d is none of SideA, SideB and SideEither", d.Side)
+	case d.Side == SideEither && d.Signaler != nil:
+		return nil, errors.New("tcppunch: with a Signaler the sides must differ")
+	case d.Via != ViaAuto && d.Via != ViaTCP && d.Via != ViaKCP:
+		return nil, fmt.Errorf("tcppunch: there is no transport %q", d.Via)
 	case d.Signaler == nil && len(d.Peer) == 0:
 		return nil, errors.New("tcppunch: neither a Signaler nor a Peer address")
 	case d.Signaler != nil && len(d.Peer) > 0:
@@ -178,6 +212,19 @@ func (c *Config) withDefaults() (*Config, error) {
 		d.Trace = &Trace{}
 	}
 	return &d, nil
+}
+
+// headStart is how long TCP has priority, where it searches for a port and else.
+func (c *Config) headStart(searches bool) time.Duration {
+	switch {
+	case c.HeadStart < 0 || c.Via == ViaKCP:
+		return 0
+	case c.HeadStart > 0:
+		return c.HeadStart
+	case searches:
+		return searchHeadStart
+	}
+	return headStart
 }
 
 // know asks the caller what it knows of this side's routers.

@@ -3,18 +3,22 @@ package tcppunch
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
+	"time"
 )
 
 // A Conn is a direct, encrypted connection to the peer. After Close its methods
-// return errors that wrap net.ErrClosed.
+// return errors that wrap net.ErrClosed. By UDP, Close takes as long as it takes to
+// deliver what was written, as no kernel will go on with that.
 type Conn struct {
 	*tls.Conn
-	path Path
-	tune *tuning
+	path     Path
+	controls bool
+	tune     *tuning // nil before the connection has been nominated
 }
 
-func newConn(c *tls.Conn, path Path) *Conn {
-	return &Conn{Conn: c, path: path, tune: newTuning(c.NetConn(), path.RTT)}
+func newConn(l *link, congestion string) *Conn {
+	return &Conn{Conn: l.Conn, path: l.path, controls: l.controls, tune: newTuning(l.raw, l.path.RTT, congestion)}
 }
 
 // Write sends bytes to the peer. On Linux it fits a TCP connection to its path
@@ -28,6 +32,58 @@ func (c *Conn) Write(b []byte) (int, error) {
 
 // Path tells which way the connection goes and how it came about.
 func (c *Conn) Path() Path { return c.path }
+
+// Controls is true on one of the two sides and false on the other: of use where
+// both run the same program and one must begin.
+func (c *Conn) Controls() bool { return c.controls }
+
+// Plain is the connection below TLS, fitted to its path as this one is: of use to
+// measure what encryption costs. Neither side may have anything to say on c any more.
+func (c *Conn) Plain() net.Conn { return &plainConn{c.NetConn(), c.tune} }
+
+type plainConn struct {
+	net.Conn
+	tune *tuning
+}
+
+func (c *plainConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.tune.wrote(n)
+	return n, err
+}
+
+// NetConn returns the connection itself.
+func (c *plainConn) NetConn() net.Conn { return c.Conn }
+
+// KCPInfo is what a stream over UDP says of itself at one moment.
+type KCPInfo struct {
+	Retransmits uint64        // packets sent again
+	Packets     uint64        // packets with data sent, those among them
+	RTT, MinRTT time.Duration // smoothed, and the least of late
+	MTU         int           // bytes of UDP payload in the largest datagram
+	Rate        float64       // the measured delivery rate, in bytes per second
+}
+
+// KCPInfo returns what the stream says of itself, and false where the connection is
+// one by TCP.
+func (c *Conn) KCPInfo() (KCPInfo, bool) {
+	s, ok := c.NetConn().(*stream)
+	if !ok {
+		return KCPInfo{}, false
+	}
+	i := s.Stats()
+	return KCPInfo{
+		Retransmits: i.Retransmitted, Packets: i.Sent + i.Retransmitted,
+		RTT: i.RTT, MinRTT: i.MinRTT, MTU: i.MTU, Rate: i.Rate,
+	}, true
+}
+
+// Abort closes the connection at once, without delivering what was written: of use
+// where the peer has fallen silent, for which Close would wait.
+func (c *Conn) Abort() error {
+	discard(c.NetConn())
+	return nil
+}
 
 // Exporter returns the 32 bytes that Config.Auth was given: both sides know
 // them of this connection, and nobody else does.

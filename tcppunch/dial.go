@@ -37,6 +37,7 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	raceCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := newRace(raceCtx, cfg, id)
+	r.drawPreface(local.mesh)
 	if cfg.Signaler == nil {
 		if cfg.TTL == 0 {
 			cfg.TTL = openerTTL(0, cfg.know(raceCtx, 0), 0)
@@ -63,7 +64,11 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	if f := cfg.Trace.Nominated; f != nil {
 		f(winner.path)
 	}
-	return newConn(winner.Conn, winner.path), nil
+	if s, ok := winner.raw.(*stream); ok {
+		local.mesh.Release(s.socket)
+		s.owned.Store(true)
+	}
+	return newConn(winner, cfg.Congestion), nil
 }
 
 // serverless starts what two peers do who know nothing but addresses.
@@ -74,25 +79,33 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 	if f := r.cfg.Trace.PeerKnown; f != nil {
 		f()
 	}
-	first := slots(r.cfg.Side, false, r.cfg.TTL, now, r.cfg.ClockOffset)
-	spare := slots(r.cfg.Side, true, r.cfg.TTL, now, r.cfg.ClockOffset)
+	opens := func(slot int64) bool { return opensIn(r.cfg.Side, slot%cycle) }
+	if r.cfg.Side == SideEither {
+		opens = opensByChance(r.number())
+	}
+	first := slots(opens, false, r.cfg.TTL, now, r.cfg.ClockOffset)
+	spare := slots(opens, true, r.cfg.TTL, now, r.cfg.ClockOffset)
 	allowed := map[netip.Addr]bool{}
 	for _, a := range r.cfg.Peer {
 		allowed[a.Addr()] = true
 	}
-	for i, ln := range local.lanes {
+	for i, ln := range local.tcp.lanes {
 		r.listen(ctx, ln.port, i, first, allowed)
 	}
 	ts := serverlessTuples(r.cfg.Peer)
+	r.serverlessUDP(ctx, local, allowed, first)
+	if len(local.tcp.lanes) == 0 {
+		return
+	}
 	r.holdAll(ctx, local, ts, 0, first)
-	switch len(local.lanes) {
+	switch len(local.tcp.lanes) {
 	case 1: // other programs have all the spare ports
 	case 2: // no turns: a tuple is never let go without need
 		r.holdAll(ctx, local, ts, 1, spare)
 	default:
 		r.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				r.spareTurn(ctx, local, ts, 1+n%(len(local.lanes)-1), spare)
+				r.spareTurn(ctx, local, ts, 1+n%(len(local.tcp.lanes)-1), spare)
 			}
 		})
 	}
@@ -136,7 +149,7 @@ func (r *race) holdAll(ctx context.Context, local *Local, ts []target, lane int,
 		if t.kind == KindPrivate {
 			at = plainly(byClock)
 		}
-		r.hold(ctx, tuple{port: local.lanes[lane].port, remote: t.remote, kind: t.kind, lane: lane}, at)
+		r.hold(ctx, tuple{port: local.tcp.lanes[lane].port, remote: t.remote, kind: t.kind, lane: lane}, at)
 	}
 }
 

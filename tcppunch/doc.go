@@ -1,6 +1,7 @@
 // Package tcppunch connects two programs directly by TCP, through the NATs and
-// firewalls between them, with no port opened on either side. Both call Dial;
-// both get the same encrypted connection, a net.Conn.
+// firewalls between them, with no port opened on either side; or, where TCP cannot
+// get through, by a stream over UDP. Both call Dial; both get the same encrypted
+// connection, a net.Conn.
 //
 //	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{
 //		Side: tcppunch.SideA, // the other program says SideB
@@ -53,6 +54,19 @@
 //	  |--SYN, ttl 4-> xn |<--SYN to 11975----|   (1-(1-256/64512)^1024 = 98 %)
 //
 // What cannot work is not tried, and ErrImpossible says why.
+//
+// # UDP beside TCP
+//
+// Some routers refuse every SYN that comes in, and some networks every TCP
+// connection that goes out. So each local port is tried by UDP too, from the first
+// moment, with the same plan: openers, roles reversed, ports foreseen or searched
+// for. What is sent are ICE's connectivity checks (RFC 8445, section 7). On a path
+// where one was answered the controller begins a KCP stream, which stands in for
+// the TCP connection in all that follows. TCP has a head start, Config.HeadStart:
+//
+//	0          round trips …          2 s
+//	|--TCP: openers, connectors ------|------ …      the first one wins
+//	|--UDP: checks, KCP, TLS, waits --|-> nominated, if no TCP is in its handshake
 //
 // # Who is there
 //

@@ -95,7 +95,7 @@ var errSilent = errors.New("no answer")
 // dialError explains why the race has led to nothing.
 func dialError(log attemptLog, cause error) *DialError {
 	e := &DialError{Attempts: log.list(), errs: []error{ErrNoPath, cause}}
-	sum := summarise(e.Attempts)
+	sum, udp := summarise(e.Attempts)
 	e.Answered = len(sum[refused])+len(sum[broken])+len(sum[rejected]) > 0
 	switch {
 	case errors.Is(cause, ErrRejected):
@@ -109,7 +109,7 @@ func dialError(log attemptLog, cause error) *DialError {
 		e.errs = append(e.errs, ErrNoNetwork)
 		fallthrough
 	default:
-		e.Reason = sum.reason()
+		e.Reason = sum.reason(udp)
 	}
 	return e
 }
@@ -147,9 +147,17 @@ func classOf(e *AttemptError) class {
 // A summary is the addresses of each class.
 type summary map[class][]string
 
-func summarise(es []*AttemptError) summary {
-	s := summary{}
+// Of UDP, which is tried beside TCP and comes to the same addresses, it only tells
+// whether it was tried, unless there is nothing else.
+func summarise(es []*AttemptError) (s summary, udp bool) {
+	s = summary{}
+	isTCP := func(e *AttemptError) bool { return e.Network != "kcp" }
+	tcp := slices.ContainsFunc(es, isTCP)
 	for _, e := range es {
+		udp = udp || !isTCP(e)
+		if tcp && !isTCP(e) {
+			continue
+		}
 		c, addr := classOf(e), e.Remote.String()
 		if e.Technique == Accepted || e.Kind == KindPredicted {
 			addr = e.Remote.Addr().String() // its port says nothing
@@ -163,11 +171,15 @@ func summarise(es []*AttemptError) summary {
 	for _, addrs := range s {
 		slices.Sort(addrs)
 	}
-	return s
+	return s, udp
 }
 
 // reason says what is known, the most telling first.
-func (s summary) reason() string {
+func (s summary) reason(udp bool) string {
+	refuse := "both routers refuse incoming TCP even in answer to an outgoing one"
+	if udp {
+		refuse += ", and UDP is blocked"
+	}
 	list := func(c class) string { return strings.Join(withoutPorts(s[c]), ", ") }
 	var text string
 	switch {
@@ -176,7 +188,7 @@ func (s summary) reason() string {
 	case len(s[refused]) > 0:
 		text = list(refused) + " refuses every connection: the peer is not running with these addresses, or its router and yours both turn away incoming TCP"
 	case len(s[silent]) > 0:
-		text = "nothing came back from " + list(silent) + ": the peer is not running with these addresses, or both routers refuse incoming TCP even in answer to an outgoing one"
+		text = "nothing came back from " + list(silent) + ": the peer is not running with these addresses, or " + refuse
 	case len(s[absent]) > 0:
 		text = "there is no host at " + list(absent)
 	case len(s[unroutable]) > 0:

@@ -8,23 +8,15 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
 
-	"github.com/tcppunch/tcppunch/stunt/stun"
 	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+	"github.com/tcppunch/tcppunch/tcppunch/internal/udppunch"
 )
 
 const (
-	// stunTime bounds the search for a public address.
-	stunTime = 4 * time.Second
-	// minSecond is how long the second server at least has.
-	minSecond = 100 * time.Millisecond
 	// maxHosts bounds this machine's addresses in an offer.
 	maxHosts = 8
-	// maxServers bounds how many STUN servers a lane asks.
-	maxServers = 3
 	// roomLanes is how many fresh local ports a round in a room has.
 	roomLanes = 3
 	// feelers is how many more there are where public ports come in a sequence.
@@ -34,21 +26,16 @@ const (
 // A Local is this side, ready to punch: its local ports, listening, and what
 // STUN says of their public addresses. Close it, or give it to Dial, which will.
 type Local struct {
-	lanes   []*lane
-	feelers []*lane // closed; they have shown how the NAT chooses ports
-	hosts   []netip.Addr
+	tcp, udp laneSet
+	hosts    []netip.Addr
+	mesh     *udppunch.Mesh // of the UDP ports, nil where there are none
+	later    bool           // the mesh is that of an earlier round
 }
 
-// A lane is one local port with its mapping.
-type lane struct {
-	port *sock.Port
-
-	mu     sync.Mutex
-	mapped []netip.AddrPort
-	seen   []observation
-	other  netip.Addr // a second address of a server's, which is being asked
-	held   []net.Conn // the STUN connections; open, they hold the mapping
-	errs   []error
+// A laneSet is the local ports of one protocol.
+type laneSet struct {
+	lanes   []*lane
+	feelers []*lane // closed; they have shown how the NAT chooses ports
 }
 
 // Gather does the first step of Dial: it takes the local ports and, when
@@ -63,184 +50,147 @@ func Gather(ctx context.Context, cfg *Config) (*Local, error) {
 		return nil, err
 	}
 	if cfg.Signaler != nil {
-		return gather(ctx, make([]uint16, roomLanes), cfg.STUN)
+		return gatherFresh(ctx, cfg, nil)
 	}
-	base := cfg.Port
-	if base == 0 {
-		base = DefaultPort
-	}
-	l, err := gather(ctx, []uint16{base}, cfg.STUN)
-	if err != nil {
-		return nil, err
-	}
-	spare := cfg.Spare
-	if spare == 0 {
-		spare = 1 + rand.IntN(SparePorts)
-	}
-	for i := range SparePorts {
-		port, err := sock.Open(ctx, base+uint16(1+(spare-1+i)%SparePorts))
-		if err == nil { // else another program has that one
-			l.lanes = append(l.lanes, &lane{port: port})
-		}
-	}
-	return l, nil
-}
-
-// gather opens the ports, 0 meaning any, and asks STUN about each.
-func gather(ctx context.Context, ports []uint16, servers []string) (*Local, error) {
 	l := &Local{hosts: hostAddrs()}
-	for _, n := range ports {
-		port, err := sock.Open(ctx, n)
-		if err != nil {
-			l.Close()
-			return nil, err
-		}
-		l.lanes = append(l.lanes, &lane{port: port})
-	}
-	askAll(ctx, l.lanes, servers)
-	if ports[0] == 0 && l.inSequence() {
-		l.feel(ctx, servers)
-	}
-	if err := ctx.Err(); err != nil {
+	if err := l.openServerless(ctx, cfg); err != nil {
 		l.Close()
 		return nil, err
 	}
+	return l, l.ask(ctx, cfg)
+}
+
+// openServerless takes the port that the peer knows, and the spare ones.
+func (l *Local) openServerless(ctx context.Context, cfg *Config) error {
+	base, spare := cfg.Port, cfg.Spare
+	if base == 0 {
+		base = DefaultPort
+	}
+	if spare == 0 {
+		spare = 1 + rand.IntN(SparePorts)
+	}
+	if cfg.Via != ViaKCP {
+		port, err := sock.Open(ctx, base)
+		if err != nil {
+			return err
+		}
+		l.tcp.lanes = append(l.tcp.lanes, &lane{port: port})
+		for i := range SparePorts {
+			port, err := sock.Open(ctx, base+uint16(1+(spare-1+i)%SparePorts))
+			if err == nil { // else another program has that one
+				l.tcp.lanes = append(l.tcp.lanes, &lane{port: port})
+			}
+		}
+	}
+	if cfg.Via == ViaTCP {
+		return nil
+	}
+	l.mesh = udppunch.New()
+	port, err := l.mesh.Listen(ctx, base)
+	switch {
+	case err == nil:
+		l.udp.lanes = append(l.udp.lanes, &lane{udp: port})
+	case cfg.Via == ViaKCP && errors.Is(err, udppunch.ErrInUse):
+		return fmt.Errorf("port %d: %w", base, ErrPortInUse)
+	case cfg.Via == ViaKCP:
+		return fmt.Errorf("listening on port %d: %w", base, err)
+	}
+	return nil
+}
+
+// gatherFresh takes ports that the system chooses, and asks STUN about each. The
+// UDP ones belong to a mesh, a new one if there is none.
+func gatherFresh(ctx context.Context, cfg *Config, mesh *udppunch.Mesh) (*Local, error) {
+	l := &Local{hosts: hostAddrs(), mesh: mesh, later: mesh != nil}
+	if mesh == nil && cfg.Via != ViaTCP {
+		l.mesh = udppunch.New()
+	}
+	for range roomLanes {
+		if err := l.openFresh(ctx, cfg); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
+	if err := l.ask(ctx, cfg); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 
-// feel asks about a few ports more: they tell the step of a sequence, and how
-// many ports other users take of it.
-func (l *Local) feel(ctx context.Context, servers []string) {
-	for range feelers {
-		if port, err := sock.Open(ctx, 0); err == nil {
-			l.feelers = append(l.feelers, &lane{port: port})
+// openFresh takes one more port of each protocol, of the same number if possible.
+func (l *Local) openFresh(ctx context.Context, cfg *Config) error {
+	num := uint16(0)
+	if cfg.Via != ViaKCP {
+		port, err := sock.Open(ctx, 0)
+		if err != nil {
+			return err
+		}
+		l.tcp.lanes = append(l.tcp.lanes, &lane{port: port})
+		num = port.Number()
+	}
+	if l.mesh == nil || cfg.Via == ViaTCP {
+		return nil
+	}
+	port, err := l.mesh.Listen(ctx, num)
+	if err != nil && num != 0 {
+		port, err = l.mesh.Listen(ctx, 0)
+	}
+	switch {
+	case err == nil:
+		l.udp.lanes = append(l.udp.lanes, &lane{udp: port})
+	case cfg.Via == ViaKCP:
+		return err
+	}
+	return nil
+}
+
+// ask asks STUN about all ports; where these come in a sequence, about a few more.
+// It closes l when ctx ends.
+func (l *Local) ask(ctx context.Context, cfg *Config) error {
+	askBoth(ctx, l.tcp.lanes, l.udp.lanes, cfg.STUN)
+	if cfg.Signaler != nil {
+		var wg sync.WaitGroup
+		wg.Go(func() { l.tcp.feel(ctx, cfg.STUN, func() (*lane, error) { return openTCP(ctx) }) })
+		wg.Go(func() { l.udp.feel(ctx, cfg.STUN, func() (*lane, error) { return l.openUDP(ctx) }) })
+		wg.Wait()
+	}
+	for _, ln := range slices.Concat(l.tcp.lanes, l.udp.lanes) {
+		if len(ln.mapped) == 0 && cfg.Public.IsValid() {
+			ln.mapped = []netip.AddrPort{netip.AddrPortFrom(cfg.Public.Unmap(), ln.number())}
 		}
 	}
-	askAll(ctx, l.feelers, servers)
-	for _, ln := range l.feelers {
+	if err := ctx.Err(); err != nil {
+		l.Close()
+		return err
+	}
+	return nil
+}
+
+func openTCP(ctx context.Context) (*lane, error) {
+	port, err := sock.Open(ctx, 0)
+	return &lane{port: port}, err
+}
+
+func (l *Local) openUDP(ctx context.Context) (*lane, error) {
+	port, err := l.mesh.ListenV4(ctx)
+	return &lane{udp: port}, err
+}
+
+// feel asks about a few ports more, if ports come in a sequence: they tell its
+// step, and how many ports other users take of it.
+func (s *laneSet) feel(ctx context.Context, servers []string, open func() (*lane, error)) {
+	if nat, _ := natOf(s.observed()); nat.Ports != Sequential {
+		return
+	}
+	for range feelers {
+		if ln, err := open(); err == nil {
+			s.feelers = append(s.feelers, ln)
+		}
+	}
+	askAll(ctx, s.feelers, servers)
+	for _, ln := range s.feelers {
 		ln.close()
 	}
-}
-
-func askAll(ctx context.Context, lanes []*lane, servers []string) {
-	var wg sync.WaitGroup
-	for _, ln := range lanes {
-		wg.Go(func() { ln.askSTUN(ctx, servers) })
-	}
-	wg.Wait()
-}
-
-// askSTUN asks some servers at once. It stops when one has answered, unless the
-// mapping is such that a second answer tells more: then that one gets twice as
-// much time again.
-func (l *lane) askSTUN(ctx context.Context, servers []string) {
-	ctx, cancel := context.WithTimeout(ctx, stunTime)
-	defer cancel()
-	start := time.Now()
-	var wg sync.WaitGroup
-	for i, server := range servers {
-		if i == maxServers {
-			break
-		}
-		wg.Go(func() {
-			res, err := l.ask(ctx, server)
-			if err != nil {
-				l.mu.Lock()
-				l.errs = append(l.errs, fmt.Errorf("STUN server %s: %w", server, err))
-				l.mu.Unlock()
-				return
-			}
-			switch {
-			case !res.Mapped.Addr().Is4(): // this host's own address: of little interest
-				time.AfterFunc(max(2*time.Since(start), minSecond), cancel)
-				return
-			case res.Mapped.Port() == l.port.Number():
-				cancel() // port preserving: what others see is the same
-				return
-			}
-			time.AfterFunc(max(2*time.Since(start), minSecond), cancel)
-			if other, ok := otherAddr(server, res); ok && l.first(other.Addr()) {
-				l.ask(ctx, other.String()) //nolint:errcheck // one more opinion
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// otherAddr is the second address of a server that has one, on the port that was
-// asked. A server that lies must not make us dial into our own network.
-func otherAddr(server string, res stun.Result) (netip.AddrPort, bool) {
-	asked, err := netip.ParseAddrPort(server)
-	port := asked.Port()
-	if err != nil {
-		_, p, err := net.SplitHostPort(server)
-		n, perr := strconv.ParseUint(p, 10, 16)
-		if err != nil || perr != nil {
-			return netip.AddrPort{}, false
-		}
-		port = uint16(n)
-	}
-	o := netip.AddrPortFrom(res.Other.Addr(), port)
-	return o, dialable(o) && o.Addr().Is4() && kindOf(o.Addr()) == KindPublic && o.Addr() != res.Origin.Addr()
-}
-
-// first tells, once, that no other goroutine asks the server at this address.
-func (l *lane) first(server netip.Addr) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.other.IsValid() {
-		return false
-	}
-	l.other = server
-	return true
-}
-
-// ask queries one server and keeps the connection, which holds the mapping.
-func (l *lane) ask(ctx context.Context, server string) (stun.Result, error) {
-	conn, res, err := queryFrom(ctx, l.port, server)
-	if err != nil {
-		return res, err
-	}
-	res.Mapped = unmap(res.Mapped)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held = append(l.held, conn)
-	l.seen = append(l.seen, observation{server: remoteAddr(conn), mapped: res.Mapped})
-	if !slices.Contains(l.mapped, res.Mapped) {
-		l.mapped = append(l.mapped, res.Mapped)
-	}
-	return res, nil
-}
-
-func queryFrom(ctx context.Context, port *sock.Port, server string) (net.Conn, stun.Result, error) {
-	conn, err := port.Dial(ctx, stunNetwork(server), server)
-	if err != nil {
-		return nil, stun.Result{}, err
-	}
-	// Without a TIME_WAIT the next run can ask the same server from the same
-	// port at once, even when this one is killed.
-	if t, ok := conn.(*net.TCPConn); ok {
-		t.SetLinger(0) //nolint:errcheck // helps only the next run
-	}
-	res, err := stun.Query(ctx, conn)
-	if err != nil {
-		conn.Close()
-		return nil, stun.Result{}, err
-	}
-	return conn, res, nil
-}
-
-// stunNetwork prefers IPv4, where there are mappings to be told: an IPv6 address
-// is this host's own.
-func stunNetwork(server string) string {
-	host, _, err := net.SplitHostPort(server)
-	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is6() {
-		return "tcp"
-	}
-	if slices.ContainsFunc(hostAddrs(), netip.Addr.Is4) {
-		return "tcp4"
-	}
-	return "tcp"
 }
 
 // hostAddrs lists this machine's own addresses that another host may reach.
@@ -268,22 +218,33 @@ func hostAddrs() []netip.Addr {
 	return hosts
 }
 
-// report says of this side what the other needs to know, in a room.
-func (l *Local) report(known NAT) report {
-	r := report{Hosts: l.hosts}
-	for _, ln := range l.lanes {
-		mapped := slices.DeleteFunc(slices.Clone(ln.mapped), func(a netip.AddrPort) bool { return !offerable(a) })
-		r.Lanes = append(r.Lanes, laneReport{Port: ln.port.Number(), Mapped: mapped[:min(len(mapped), maxMapped)]})
+// reports say of this side what the other needs to know, in a room, of TCP and
+// of UDP. What was found out before is about TCP, but for the hairpin.
+func (l *Local) reports(known NAT) (tcp report, udp *report) {
+	tcp = l.tcp.report(l.hosts)
+	tcp.NAT = tcp.NAT.with(known, tcp.publicV4())
+	if len(l.udp.lanes) > 0 {
+		u := l.udp.report(l.hosts)
+		u.NAT = u.NAT.with(NAT{Hairpin: known.Hairpin, Public: known.Public}, u.publicV4())
+		udp = &u
 	}
-	r.NAT, r.Sequence = natOf(l.observed())
-	r.NAT = r.NAT.with(known, r.publicV4())
+	return tcp, udp
+}
+
+func (s *laneSet) report(hosts []netip.Addr) report {
+	r := report{Hosts: hosts}
+	for _, ln := range s.lanes {
+		mapped := slices.DeleteFunc(slices.Clone(ln.mapped), func(a netip.AddrPort) bool { return !offerable(a) })
+		r.Lanes = append(r.Lanes, laneReport{Port: ln.number(), Mapped: mapped[:min(len(mapped), maxMapped)]})
+	}
+	r.NAT, r.Sequence = natOf(s.observed())
 	return r
 }
 
 // observed lists the local ports and what STUN servers said of each.
-func (l *Local) observed() (ports []uint16, seen []observation) {
-	for i, ln := range slices.Concat(l.lanes, l.feelers) {
-		ports = append(ports, ln.port.Number())
+func (s *laneSet) observed() (ports []uint16, seen []observation) {
+	for i, ln := range slices.Concat(s.lanes, s.feelers) {
+		ports = append(ports, ln.number())
 		for _, o := range ln.seen {
 			o.lane = i
 			seen = append(seen, o)
@@ -292,19 +253,30 @@ func (l *Local) observed() (ports []uint16, seen []observation) {
 	return ports, seen
 }
 
-func (l *Local) inSequence() bool {
-	n, _ := natOf(l.observed())
-	return n.Ports == Sequential
+// first is the first port, of TCP if that is used.
+func (l *Local) first() *lane {
+	return slices.Concat(l.tcp.lanes, l.udp.lanes)[0]
 }
 
-// Public returns the first port's public addresses, as STUN servers saw them.
-func (l *Local) Public() []netip.AddrPort { return l.lanes[0].mapped }
+// Public returns the first port's public addresses for TCP, as STUN servers saw
+// them.
+func (l *Local) Public() []netip.AddrPort { return l.tcp.public() }
+
+// PublicUDP returns them for UDP.
+func (l *Local) PublicUDP() []netip.AddrPort { return l.udp.public() }
+
+func (s *laneSet) public() []netip.AddrPort {
+	if len(s.lanes) == 0 {
+		return nil
+	}
+	return s.lanes[0].mapped
+}
 
 // Hosts returns the first port's addresses on this machine itself.
 func (l *Local) Hosts() []netip.AddrPort {
 	var as []netip.AddrPort
 	for _, h := range l.hosts {
-		as = append(as, netip.AddrPortFrom(h, l.lanes[0].port.Number()))
+		as = append(as, netip.AddrPortFrom(h, l.first().number()))
 	}
 	return as
 }
@@ -312,23 +284,19 @@ func (l *Local) Hosts() []netip.AddrPort {
 // STUNError tells why there is no public address: nil when there is one or
 // when no server was to be asked.
 func (l *Local) STUNError() error {
-	if len(l.lanes[0].mapped) > 0 {
+	if len(l.Public())+len(l.PublicUDP()) > 0 {
 		return nil
 	}
-	return errors.Join(l.lanes[0].errs...)
+	return errors.Join(l.first().errs...)
 }
 
 // Close gives the ports back and lets the mappings go.
 func (l *Local) Close() error {
-	for _, ln := range l.lanes {
+	for _, ln := range slices.Concat(l.tcp.lanes, l.udp.lanes) {
 		ln.close()
 	}
-	return nil
-}
-
-func (l *lane) close() {
-	l.port.Close()
-	for _, c := range l.held {
-		c.Close()
+	if l.mesh != nil && !l.later {
+		l.mesh.Close()
 	}
+	return nil
 }

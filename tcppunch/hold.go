@@ -80,8 +80,9 @@ func (h *holder) attempt(ctx context.Context) time.Duration {
 	}
 	h.role = r
 	a := Attempt{
-		Local:  netip.AddrPortFrom(netip.Addr{}, h.port.Number()),
-		Remote: h.remote, Kind: h.kind, Technique: r.technique, TTL: r.ttl,
+		Network: "tcp",
+		Local:   netip.AddrPortFrom(netip.Addr{}, h.port.Number()),
+		Remote:  h.remote, Kind: h.kind, Technique: r.technique, TTL: r.ttl,
 		Lane: h.lane, Round: r.round, Start: now,
 	}
 	h.race.attemptStarts(a)

@@ -14,6 +14,8 @@ const (
 	// grace is how long a worse connection waits for a better one that is
 	// under way.
 	grace = 150 * time.Millisecond
+	// maxGrace is the most that one by UDP waits for TCP's handshake.
+	maxGrace = 600 * time.Millisecond
 	// minAckTime is the least time to wait for an acknowledgement when there
 	// is another connection to nominate. Where there is none the other side
 	// gets handshakeTime: its Config.Auth ends when it ends.
@@ -24,34 +26,59 @@ var errNominate = errors.New("the other side broke the nomination protocol")
 
 // nominate returns the one connection that both sides will use.
 func (r *race) nominate(ctx context.Context) (*link, error) {
-	if r.controller {
-		return r.choose(ctx)
+	var first []*link
+	if r.cfg.Side == SideEither { // the first connection shows who is who
+		select {
+		case l := <-r.links:
+			first, r.controller = append(first, l), l.controls
+		case err := <-r.rejected:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	return r.beChosen(ctx)
+	if r.controller {
+		return r.choose(ctx, first)
+	}
+	return r.beChosen(ctx, first)
 }
 
 // choose is the controller's side: it nominates the best connection, and the
-// next best if that one breaks, or stays silent, before it is acknowledged.
-func (r *race) choose(ctx context.Context) (*link, error) {
-	var ready []*link
-	var graceOver <-chan time.Time
+// next best if that one breaks, or stays silent, before it is acknowledged. TCP
+// has a head start.
+func (r *race) choose(ctx context.Context, ready []*link) (*link, error) {
+	var graceOver, headStart <-chan time.Time
 	waited := false
+	noTCP := r.noTCP
 	var p *proposal
 	for {
-		if best := bestOf(ready); p == nil && best != nil && (waited || !r.betterComing(best.path.Kind)) {
+		if headStart == nil && (r.cfg.Signaler != nil || len(ready) > 0) {
+			headStart = time.After(r.headStart())
+		}
+		may := eligible(ready, noTCP == nil)
+		best := bestOf(may)
+		if best != nil && graceOver == nil {
+			graceOver = time.After(best.grace())
+		}
+		if p == nil && best != nil && (waited || !r.betterComing(best.path)) {
 			p = r.propose(ctx, best)
 		}
-		if p.stale() && len(ready) > 1 {
+		if p.stale() && len(may) > 1 {
 			p.giveUp()
 		}
 		select {
 		case l := <-r.links:
-			ready = append(ready, l)
-			if graceOver == nil {
-				graceOver = time.After(grace)
+			if l.controls != r.controller { // another one than it was
+				l.drop()
+				continue
 			}
+			ready = append(ready, l)
 		case <-graceOver:
 			waited = true
+		case <-headStart:
+			noTCP = nil
+		case <-noTCP:
+			noTCP = nil
 		case <-p.patience():
 			p.overdue = true
 		case err := <-p.answer():
@@ -68,6 +95,44 @@ func (r *race) choose(ctx context.Context) (*link, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// headStart is how long TCP still has priority.
+func (r *race) headStart() time.Duration {
+	r.mu.Lock()
+	searches := r.searches
+	r.mu.Unlock()
+	start := r.known
+	if r.cfg.Signaler == nil {
+		start = time.Now()
+		if first := r.udpFirst.Load(); first != 0 {
+			start = time.Unix(0, first)
+		}
+	}
+	return time.Until(start.Add(r.cfg.headStart(searches)))
+}
+
+// eligible are the connections that may be nominated now.
+func eligible(ready []*link, kcp bool) []*link {
+	if kcp {
+		return ready
+	}
+	var ls []*link
+	for _, l := range ready {
+		if l.path.Network == "tcp" {
+			ls = append(ls, l)
+		}
+	}
+	return ls
+}
+
+// grace is how long a connection waits for a better one that is under way. One
+// by UDP gives TCP the time of a handshake.
+func (l *link) grace() time.Duration {
+	if l.path.Network == "tcp" {
+		return grace
+	}
+	return max(grace, min(2*l.path.RTT, maxGrace))
 }
 
 // A proposal is a nomination that waits for its acknowledgement. A nil one has
@@ -110,7 +175,7 @@ func (p *proposal) patience() <-chan time.Time {
 func bestOf(ls []*link) *link {
 	var best *link
 	for _, l := range ls {
-		if best == nil || l.path.Kind.rank() < best.path.Kind.rank() {
+		if best == nil || l.path.rank() < best.path.rank() {
 			best = l
 		}
 	}
@@ -127,28 +192,28 @@ func without(ls []*link, gone *link) []*link {
 	return rest
 }
 
-// betterComing tells whether a connection of this kind should wait a moment.
-func (r *race) betterComing(k Kind) bool {
+// betterComing tells whether a connection with this path should wait a moment.
+func (r *race) betterComing(p Path) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return worthWaiting(k, r.dialling, r.shaking, r.cfg.Signaler == nil || r.samePublic)
+	return worthWaiting(p, r.dialling, r.shaking, r.cfg.Signaler == nil || r.samePublic)
 }
 
-// worthWaiting: a better connection that is in its handshake is waited for;
+// worthWaiting: a better TCP connection that is in its handshake is waited for;
 // one that is only being dialled, when it is to a private address and the two
 // may share a network.
-func worthWaiting(k Kind, dialling, shaking map[Kind]int, near bool) bool {
+func worthWaiting(p Path, dialling, shaking map[Kind]int, near bool) bool {
 	for other, n := range shaking {
-		if n > 0 && other.rank() < k.rank() {
+		if n > 0 && other.rank() < p.rank() {
 			return true
 		}
 	}
-	return near && k != KindPrivate && dialling[KindPrivate] > 0
+	return near && p.Kind != KindPrivate && dialling[KindPrivate] > 0
 }
 
 // propose nominates l and waits for the acknowledgement, until ctx ends.
 func (l *link) propose(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	stop := context.AfterFunc(ctx, func() { l.raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
 	defer stop()
 	if _, err := l.Write([]byte{sayNominate}); err != nil {
 		return fmt.Errorf("nominating: %w", err)
@@ -172,21 +237,31 @@ func (l *link) expect(want byte) error {
 }
 
 // beChosen is the other side: it acknowledges the first nomination.
-func (r *race) beChosen(ctx context.Context) (*link, error) {
+func (r *race) beChosen(ctx context.Context, first []*link) (*link, error) {
 	nominated := make(chan *link)
+	stayWith := func(l *link) {
+		r.wg.Go(func() {
+			if err := l.awaitNomination(ctx); err != nil {
+				l.drop()
+				return
+			}
+			select {
+			case nominated <- l:
+			case <-ctx.Done():
+			}
+		})
+	}
+	for _, l := range first {
+		stayWith(l)
+	}
 	for {
 		select {
 		case l := <-r.links:
-			r.wg.Go(func() {
-				if err := l.awaitNomination(ctx); err != nil {
-					l.drop()
-					return
-				}
-				select {
-				case nominated <- l:
-				case <-ctx.Done():
-				}
-			})
+			if l.controls != r.controller { // another one than it was
+				l.drop()
+				continue
+			}
+			stayWith(l)
 		case l := <-nominated:
 			if err := l.acknowledge(); err == nil {
 				return l, nil
@@ -201,7 +276,7 @@ func (r *race) beChosen(ctx context.Context) (*link, error) {
 }
 
 func (l *link) awaitNomination(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	stop := context.AfterFunc(ctx, func() { l.raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
 	err := l.expect(sayNominate)
 	if !stop() && err == nil {
 		return context.Cause(ctx)

@@ -38,8 +38,10 @@ func newNominators(t *testing.T) *nominators {
 	return n
 }
 
-// connect makes an authenticated connection of a kind, known to nobody yet.
-func (n *nominators) connect(k Kind) (c, o *link) {
+// connect makes an authenticated TCP connection of a kind, known to nobody yet.
+func (n *nominators) connect(k Kind) (c, o *link) { return n.connectBy("tcp", k) }
+
+func (n *nominators) connectBy(network string, k Kind) (c, o *link) {
 	n.t.Helper()
 	pc, po := net.Pipe()
 	tc := tls.Client(pc, n.controller.id.tlsConfig(n.other.id.fp))
@@ -49,8 +51,8 @@ func (n *nominators) connect(k Kind) (c, o *link) {
 	if err := errors.Join(tc.Handshake(), <-done); err != nil {
 		n.t.Fatal(err)
 	}
-	c = &link{Conn: tc, tcp: pc, path: Path{Kind: k}, ended: make(chan struct{})}
-	o = &link{Conn: to, tcp: po, path: Path{Kind: k}, ended: make(chan struct{})}
+	c = &link{Conn: tc, raw: pc, controls: true, path: Path{Network: network, Kind: k}, ended: make(chan struct{})}
+	o = &link{Conn: to, raw: po, path: Path{Network: network, Kind: k}, ended: make(chan struct{})}
 	n.controller.keep(c, true)
 	n.other.keep(o, true)
 	return c, o
@@ -85,13 +87,13 @@ func (n *nominators) finish(winners ...*link) {
 		}
 		r.finish(winner)
 		for l := range r.all {
-			if closed := errors.Is(l.tcp.SetDeadline(time.Time{}), io.ErrClosedPipe); closed == (l == winner) {
+			if closed := errors.Is(l.raw.SetDeadline(time.Time{}), io.ErrClosedPipe); closed == (l == winner) {
 				n.t.Errorf("controller %v, %s link: closed %v, winner %v", r.controller, l.path.Kind, closed, l == winner)
 			}
 		}
 	}
 	for _, w := range winners {
-		w.tcp.Close()
+		w.raw.Close()
 	}
 }
 
@@ -154,7 +156,7 @@ func TestNominateAnother(t *testing.T) {
 		dead, _ := n.connect(KindPrivate) // the other side never reads it
 		broken, b := n.connect(KindPrivate)
 		c1, o1 := n.connect(KindPublic)
-		b.tcp.Close()
+		b.raw.Close()
 		start := time.Now()
 		n.controller.links <- dead
 		n.controller.count(n.controller.shaking, KindPrivate, 1)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/udppunch"
 )
 
 // What goes through a Signaler:
@@ -43,8 +45,12 @@ type message struct {
 	// Last says, in an offer, that no further round will come.
 	Last bool `json:"last,omitempty"`
 	// Fingerprint is SHA-256 of the certificate, in offers and answers.
-	Fingerprint []byte  `json:"fingerprint,omitempty"`
-	Report      *report `json:"report,omitempty"`
+	Fingerprint []byte `json:"fingerprint,omitempty"`
+	// Report is about TCP, and UDP, where that is used, about UDP.
+	Report *report `json:"report,omitempty"`
+	UDP    *report `json:"udp,omitempty"`
+	// ICE authenticates the checks of UDP paths.
+	ICE *udppunch.Credentials `json:"ice,omitempty"`
 }
 
 func (m message) encode() ([]byte, error) { return json.Marshal(m) }
@@ -67,18 +73,35 @@ func decodeMessage(b []byte) (message, error) {
 	case typeGo, typePong, typeSync:
 		return m, nil
 	case typeOffer, typeAnswer:
-		return m, m.checkReport()
+		return m, m.checkReports()
 	}
 	return message{Type: typeUnknown}, nil // of a later version: for nobody here
 }
 
-func (m *message) checkReport() error {
+func (m *message) checkReports() error {
 	if len(m.Fingerprint) != len(fingerprint{}) {
 		return fmt.Errorf("%w: fingerprint of %d bytes", errMessage, len(m.Fingerprint))
 	}
-	r := m.Report
-	if r == nil || len(r.Lanes) == 0 || len(r.Lanes) > maxLanes || len(r.Hosts) > maxHosts {
-		return fmt.Errorf("%w: too few or too many addresses", errMessage)
+	if m.Report == nil || m.UDP == nil && len(m.Report.Lanes) == 0 || m.UDP != nil && len(m.UDP.Lanes) == 0 {
+		return fmt.Errorf("%w: no addresses", errMessage)
+	}
+	if m.UDP != nil && (m.ICE == nil || !m.ICE.Valid()) {
+		return fmt.Errorf("%w: UDP addresses without credentials", errMessage)
+	}
+	for _, r := range []*report{m.Report, m.UDP} {
+		if r == nil {
+			continue
+		}
+		if err := r.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *report) check() error {
+	if len(r.Lanes) > maxLanes || len(r.Hosts) > maxHosts {
+		return fmt.Errorf("%w: too many addresses", errMessage)
 	}
 	r.NAT = r.NAT.known()
 	if err := r.Sequence.check(); err != nil {

@@ -32,6 +32,14 @@ func (k Kind) rank() int {
 	return 3
 }
 
+// rank orders paths; less is better.
+func (p Path) rank() int {
+	if p.Network == "kcp" {
+		return p.Kind.rank() + 4
+	}
+	return p.Kind.rank()
+}
+
 // sharedSpace is RFC 6598's: behind a carrier's NAT.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
@@ -66,6 +74,7 @@ const (
 // An Attempt is one socket's try to reach the peer, or a connection that a
 // listener accepted.
 type Attempt struct {
+	Network   string         // "tcp" or "kcp"
 	Local     netip.AddrPort // the address may be unspecified until connected
 	Remote    netip.AddrPort
 	Kind      Kind
@@ -79,6 +88,9 @@ type Attempt struct {
 
 func (a Attempt) String() string {
 	s := fmt.Sprintf("%s %s to %v from port %d, round %d", a.Kind, a.Technique, a.Remote, a.Local.Port(), a.Round)
+	if a.Network == "kcp" {
+		s = "UDP, " + s
+	}
 	if a.TTL > 0 {
 		s += fmt.Sprintf(", TTL %d", a.TTL)
 	}
@@ -87,7 +99,7 @@ func (a Attempt) String() string {
 
 // Path tells which way a connection goes and how it came about.
 type Path struct {
-	Network       string // "tcp"
+	Network       string // "tcp", or "kcp" for a stream over UDP
 	Kind          Kind
 	Local, Remote netip.AddrPort
 	Technique     Technique

@@ -95,20 +95,41 @@ type roundPlan struct {
 func (p roundPlan) empty() bool    { return len(p.steps)+len(p.bursts) == 0 }
 func (p roundPlan) searches() bool { return len(p.bursts) > 0 }
 
-// over tells why no further round could do more than this one, nil if it could.
+// over tells why no further round could do more than this one, "" if it could.
 // Both sides come to the same end. On one network the private addresses get some
 // rounds: hosts whose own firewalls refuse each other need luck.
-func (s situation) over(p roundPlan) error {
-	if p.hopeless == "" || samePublicAddress(s.mine, s.theirs) && s.round < nearRounds-1 {
-		return nil
+func (s situation) over(p roundPlan) string {
+	switch {
+	case len(s.mine.Lanes) == 0 || len(s.theirs.Lanes) == 0:
+		return unused
+	case p.hopeless == "" || samePublicAddress(s.mine, s.theirs) && s.round < nearRounds-1:
+		return ""
 	}
 	other := s
 	other.side, other.mine, other.theirs = SideA+SideB-s.side, s.theirs, s.mine
 	ipv6 := func(s step) bool { return s.kind == KindIPv6 }
 	if slices.ContainsFunc(p.steps, ipv6) || slices.ContainsFunc(plan(other).steps, ipv6) {
-		return nil
+		return ""
 	}
-	return fmt.Errorf("%w: %s", ErrImpossible, p.hopeless)
+	return p.hopeless
+}
+
+// unused is why a protocol that one of the two sides does not use leads nowhere.
+const unused = "not used"
+
+// impossible puts together why neither protocol leads anywhere, nil if one may.
+func impossible(tcp, udp string) error {
+	switch {
+	case tcp == "" || udp == "":
+		return nil
+	case tcp == unused && udp == unused:
+		return fmt.Errorf("%w: the two sides want different transports", ErrImpossible)
+	case udp == unused || udp == tcp:
+		return fmt.Errorf("%w: %s", ErrImpossible, tcp)
+	case tcp == unused:
+		return fmt.Errorf("%w: by UDP, %s", ErrImpossible, udp)
+	}
+	return fmt.Errorf("%w: by TCP, %s; by UDP, %s", ErrImpossible, tcp, udp)
 }
 
 // nearRounds is how many rounds two sides with one public address try, even when
@@ -121,6 +142,7 @@ type situation struct {
 	round        int
 	ttl          int // of openers
 	sockets      int // at once
+	udp          bool
 	mine, theirs report
 }
 
@@ -130,6 +152,9 @@ type situation struct {
 // before anything can come back.
 func plan(s situation) roundPlan {
 	p := roundPlan{hopeless: hopeless(s.mine, s.theirs)}
+	if s.udp && p.hopeless == "" {
+		p.hopeless = s.blocked()
+	}
 	opens, connects, opening, connecting := 0, 1, onOffer, onGo
 	if s.side == SideA {
 		opens, connects, opening, connecting = 1, 0, onAnswer, onAnswer
@@ -148,6 +173,19 @@ func plan(s situation) roundPlan {
 		p.direct(s, 0, onSync, Plain)
 	}
 	return p
+}
+
+// blocked tells on which side no STUN server has answered over UDP, "" if on none.
+// One round's answers may be lost.
+func (s situation) blocked() string {
+	switch {
+	case s.round == 0:
+	case s.mine.class(0) == unmapped:
+		return "this side's network blocks it"
+	case s.theirs.class(0) == unmapped:
+		return "the other side's network blocks it"
+	}
+	return ""
 }
 
 // direct adds the peer's own addresses: private ones with Plain, all others

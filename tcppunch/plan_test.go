@@ -134,19 +134,22 @@ func TestWorthWaiting(t *testing.T) {
 	tests := []struct {
 		name              string
 		have              Kind
+		network           string
 		dialling, shaking map[Kind]int
 		near, want        bool
 	}{
-		{"nothing better", KindPublic, one(KindPublic), one(KindPublic), true, false},
-		{"private being dialled, near", KindPublic, one(KindPrivate), nil, true, true},
-		{"private being dialled, far", KindPublic, one(KindPrivate), nil, false, false},
-		{"private in its handshake, far", KindPublic, nil, one(KindPrivate), false, true},
-		{"IPv6 being dialled", KindPublic, one(KindIPv6), nil, true, false},
-		{"IPv6 in its handshake", KindPublic, nil, one(KindIPv6), false, true},
-		{"the best already", KindPrivate, one(KindPrivate), one(KindPublic), true, false},
+		{"nothing better", KindPublic, "tcp", one(KindPublic), one(KindPublic), true, false},
+		{"private being dialled, near", KindPublic, "tcp", one(KindPrivate), nil, true, true},
+		{"private being dialled, far", KindPublic, "tcp", one(KindPrivate), nil, false, false},
+		{"private in its handshake, far", KindPublic, "tcp", nil, one(KindPrivate), false, true},
+		{"IPv6 being dialled", KindPublic, "tcp", one(KindIPv6), nil, true, false},
+		{"IPv6 in its handshake", KindPublic, "tcp", nil, one(KindIPv6), false, true},
+		{"the best already", KindPrivate, "tcp", one(KindPrivate), one(KindPublic), true, false},
+		{"by UDP, TCP being dialled", KindPrivate, "kcp", one(KindPublic), nil, true, false},
+		{"by UDP, TCP in its handshake", KindPrivate, "kcp", nil, one(KindPredicted), false, true},
 	}
 	for _, tt := range tests {
-		if got := worthWaiting(tt.have, tt.dialling, tt.shaking, tt.near); got != tt.want {
+		if got := worthWaiting(Path{Network: tt.network, Kind: tt.have}, tt.dialling, tt.shaking, tt.near); got != tt.want {
 			t.Errorf("%s: got %v", tt.name, got)
 		}
 	}

@@ -111,8 +111,8 @@ func (r report) few(lane, round int) []guess {
 	return gs
 }
 
-// hopeless tells why no direct TCP connection over IPv4 can come about between
-// two sides, or "". It is the same for both of them, but for who "you" are. What
+// hopeless tells why no direct connection over IPv4 can come about between two
+// sides, or "". It is the same for both of them, but for who "you" are. What
 // is not certain is taken for the better kind.
 func hopeless(mine, theirs report) string {
 	a, b := mine.class(0), theirs.class(0)

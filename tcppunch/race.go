@@ -1,16 +1,22 @@
 package tcppunch
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
+	"github.com/tcppunch/tcppunch/tcppunch/internal/udppunch"
 )
 
 const (
@@ -37,15 +43,21 @@ type race struct {
 
 	// set before any connection is run
 	pin        fingerprint
-	controller bool
-	samePublic bool // both sides have one public address
+	controller bool             // with SideEither, of what was nominated
+	preface    [prefaceLen]byte // of SideEither
+	samePublic bool             // both sides have one public address
 
 	links    chan *link    // authenticated connections
 	peerSeen chan struct{} // a SYN of the peer's has come
 	rejected chan error    // the peer failed Auth
+	noTCP    chan struct{} // closed when TCP is known to lead nowhere
+	udpFirst atomic.Int64  // when a UDP path was valid, in Unix nanoseconds
 	wg       sync.WaitGroup
 
 	mu         sync.Mutex
+	finished   bool // nothing may be started any more
+	searches   bool // TCP has to find a port by chance
+	udp        datagrams
 	log        attemptLog
 	dialling   map[Kind]int // attempts in connect
 	shaking    map[Kind]int // connections in TLS or Auth
@@ -62,6 +74,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 		links:    make(chan *link),
 		peerSeen: make(chan struct{}, 1),
 		rejected: make(chan error, 1),
+		noTCP:    make(chan struct{}),
 		dialling: map[Kind]int{}, shaking: map[Kind]int{},
 		trying: map[netip.Addr]int{}, strikes: map[netip.Addr]int{}, all: map[*link]bool{},
 	}
@@ -70,16 +83,17 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 // A link is an authenticated connection that may be nominated.
 type link struct {
 	*tls.Conn
-	tcp   net.Conn
-	path  Path
-	ended chan struct{} // closed when it is of no more use
-	once  sync.Once
+	raw      net.Conn // below TLS
+	path     Path
+	controls bool          // this side is the controller
+	ended    chan struct{} // closed when it is of no more use
+	once     sync.Once
 }
 
 func (l *link) drop() {
 	l.once.Do(func() {
 		close(l.ended)
-		sock.Discard(l.tcp)
+		discard(l.raw)
 	})
 }
 
@@ -116,7 +130,7 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 				now := time.Now()
 				role := at(now)
 				a := Attempt{
-					Local: localAddr(conn), Remote: from, Kind: kindOf(from.Addr()), Technique: Accepted,
+					Network: "tcp", Local: localAddr(conn), Remote: from, Kind: kindOf(from.Addr()), Technique: Accepted,
 					Lane: lane, Round: role.round, Start: now, Connected: now,
 				}
 				r.wg.Go(func() {
@@ -167,15 +181,20 @@ func (r *race) tried(from netip.Addr) {
 
 // run authenticates a connection and stays with it until it is of no more use,
 // or the race ends.
-func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
+func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 	ctx := r.life
 	guessing := r.pin.isZero() || r.cfg.Auth != nil // else a certificate decides, which nobody guesses
 	if guessing && !r.try(a.Remote.Addr()) {
-		sock.Discard(tcp)
+		discard(raw)
 		return
 	}
-	r.count(r.shaking, a.Kind, 1)
-	l, err := r.authenticate(ctx, tcp, a)
+	shaking := func(by int) {
+		if a.Network == "tcp" { // nobody waits for the other
+			r.count(r.shaking, a.Kind, by)
+		}
+	}
+	shaking(1)
+	l, err := r.authenticate(ctx, raw, a)
 	if err != nil && ctx.Err() == nil {
 		r.failed(a, err)
 	}
@@ -183,8 +202,8 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 		r.tried(a.Remote.Addr())
 	}
 	if err != nil {
-		r.count(r.shaking, a.Kind, -1)
-		closeAfter(tcp, err)
+		shaking(-1)
+		closeAfter(raw, err)
 		return
 	}
 	from := began
@@ -200,7 +219,7 @@ func (r *race) run(tcp *net.TCPConn, a Attempt, began time.Time) {
 	case r.links <- l:
 	case <-ctx.Done():
 	}
-	r.count(r.shaking, a.Kind, -1)
+	shaking(-1)
 	select {
 	case <-l.ended:
 		r.keep(l, false)
@@ -221,16 +240,16 @@ func (r *race) keep(l *link, yes bool) {
 
 // closeAfter closes gracefully after a failed authentication, so that the
 // verdict reaches the other side, and with a RST otherwise.
-func closeAfter(tcp *net.TCPConn, err error) {
+func closeAfter(raw net.Conn, err error) {
 	if errors.Is(err, ErrRejected) {
-		tcp.Close()
+		raw.Close()
 		return
 	}
-	sock.Discard(tcp)
+	discard(raw)
 }
 
 // authenticate runs TLS and Config.Auth.
-func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*link, error) {
+func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	conf := r.id.tlsConfig(r.pin)
@@ -241,9 +260,13 @@ func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*
 		start = time.Now()
 		return nil, nil
 	}
-	conn := tls.Server(tcp, conf)
-	if r.controller {
-		conn = tls.Client(tcp, conf)
+	controls, err := r.controls(ctx, raw)
+	if err != nil {
+		return nil, fmt.Errorf("drawing roles with %v: %w", a.Remote, err)
+	}
+	conn := tls.Server(raw, conf)
+	if controls {
+		conn = tls.Client(raw, conf)
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
@@ -255,8 +278,8 @@ func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*
 		if err != nil {
 			return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
 		}
-		stop := context.AfterFunc(ctx, func() { tcp.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
-		err = r.cfg.Auth(ctx, conn, exporter)
+		stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+		err = r.cfg.Auth(ctx, &Conn{Conn: conn, controls: controls}, exporter)
 		if !stop() && err == nil {
 			err = context.Cause(ctx)
 		}
@@ -264,10 +287,60 @@ func (r *race) authenticate(ctx context.Context, tcp *net.TCPConn, a Attempt) (*
 			return nil, fmt.Errorf("authenticating %v: %w", a.Remote, err)
 		}
 	}
-	return &link{Conn: conn, tcp: tcp, ended: make(chan struct{}), path: Path{
-		Network: "tcp", Kind: a.Kind, Local: a.Local, Remote: a.Remote, Technique: a.Technique,
+	return &link{Conn: conn, raw: raw, controls: controls, ended: make(chan struct{}), path: Path{
+		Network: a.Network, Kind: a.Kind, Local: a.Local, Remote: a.Remote, Technique: a.Technique,
 		Lane: a.Lane, Round: a.Round, RTT: rtt,
 	}}, nil
+}
+
+// prefaceLen is the length of what both sides send first, before TLS, where the
+// larger one tells who is the controller.
+const prefaceLen = 16
+
+// drawPreface draws the preface. Its first half is what tells the two sides of a UDP
+// path apart too, so that both ways come to the same.
+func (r *race) drawPreface(mesh *udppunch.Mesh) {
+	rand.Read(r.preface[:]) //nolint:errcheck // never fails
+	if mesh != nil {
+		binary.BigEndian.PutUint64(r.preface[:], mesh.Number())
+	}
+}
+
+// number is the preface's first half.
+func (r *race) number() uint64 { return binary.BigEndian.Uint64(r.preface[:]) }
+
+// controls tells whether this side is the controller of a connection.
+func (r *race) controls(ctx context.Context, raw net.Conn) (bool, error) {
+	if r.cfg.Side != SideEither {
+		return r.controller, nil
+	}
+	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	defer stop()
+	if _, err := raw.Write(r.preface[:]); err != nil {
+		return false, err
+	}
+	var theirs [prefaceLen]byte
+	if _, err := io.ReadFull(raw, theirs[:]); err != nil {
+		return false, err
+	}
+	if theirs == r.preface {
+		return false, errOwnCertificate
+	}
+	return bytes.Compare(r.preface[:], theirs[:]) > 0, nil
+}
+
+// judge notes what a round's plan says of TCP.
+func (r *race) judge(p roundPlan, over string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.searches = r.searches || p.searches()
+	select {
+	case <-r.noTCP:
+	default:
+		if over != "" {
+			close(r.noTCP)
+		}
+	}
 }
 
 // failed notes a connection that did not authenticate. At the peer's first
@@ -327,7 +400,15 @@ func (r *race) attemptDone(a Attempt, err error) {
 // finish waits for every goroutine of the race and closes all connections but
 // the winner. The race's context has ended.
 func (r *race) finish(winner *link) {
+	r.mu.Lock()
+	r.finished = true
+	r.mu.Unlock()
 	r.wg.Wait()
+	r.mu.Lock() // the mesh's goroutines may still have something to say
+	defer r.mu.Unlock()
+	for _, a := range r.udp.tried {
+		r.log.add(a, errSilent)
+	}
 	for l := range r.all {
 		if l != winner {
 			l.drop()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/internal/udppunch"
 )
 
 // A room is a race whose peers talk through a Signaler, in rounds.
@@ -13,11 +15,13 @@ type room struct {
 	local  *Local // of round 0
 	cancel context.CancelCauseFunc
 
-	known  chan struct{} // closed when the peer's offer or answer is known
-	peer   report
-	locals []*Local           // of the rounds since
-	end    context.CancelFunc // ends what the last round had only for itself
-	idle   bool               // there is nothing that could be tried
+	known   chan struct{} // closed when the peer's offer or answer is known
+	peer    report        // of TCP
+	peerUDP *report       // nil if the peer does not use it
+	peerICE udppunch.Credentials
+	locals  []*Local           // of the rounds since
+	end     context.CancelFunc // ends what the last round had only for itself
+	idle    bool               // there is nothing that could be tried
 }
 
 // A round is what one side does in it.
@@ -26,10 +30,16 @@ type round struct {
 	ctx   context.Context // of what ends with it
 	local *Local
 	ttl   int
-	mine  report
-	plan  roundPlan
-	over  error // why no other round would do more
+
+	mine    report    // of TCP
+	mineUDP *report   // nil if it is not used
+	plan    roundPlan // of TCP
+	planUDP roundPlan
+	over    error // why no other round would do more
 }
+
+// empty tells whether there is nothing to do.
+func (rd *round) empty() bool { return rd.plan.empty() && rd.planUDP.empty() }
 
 // searchTime is how much longer a round is in which a port has to be found by
 // chance.
@@ -84,8 +94,7 @@ func (rm *room) offerer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		offer := message{Type: typeOffer, Round: n, Last: n == rounds-1, Fingerprint: rm.race.id.fp[:], Report: &rd.mine}
-		if err := rm.send(ctx, offer); err != nil {
+		if err := rm.send(ctx, rm.describe(typeOffer, rd, n == rounds-1)); err != nil {
 			return err
 		}
 		answer, err := rm.await(ctx, typeAnswer, n)
@@ -97,7 +106,7 @@ func (rm *room) offerer(ctx context.Context) error {
 			return err
 		}
 		rm.begin(ctx, rd)
-		if rd.over != nil && rd.plan.empty() {
+		if rd.over != nil && rd.empty() {
 			rm.idle = true
 			return rd.over
 		}
@@ -133,7 +142,7 @@ func (rm *room) offererRound(ctx context.Context, rd *round, start time.Time) er
 
 // length is how long a round lasts.
 func (rm *room) length(rd *round) time.Duration {
-	if rd.plan.searches() {
+	if rd.plan.searches() || rd.planUDP.searches() {
 		return rm.race.cfg.RoundTime + searchTime
 	}
 	return rm.race.cfg.RoundTime
@@ -168,7 +177,7 @@ func (rm *room) answerer(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rd.over != nil && rd.plan.empty() {
+		if rd.over != nil && rd.empty() {
 			rm.idle = true
 			return rd.over
 		}
@@ -205,8 +214,19 @@ func (rm *room) answer(ctx context.Context, offer message, known NAT) (*round, e
 	}
 	rm.begin(ctx, rd)
 	rm.take(ctx, rd, onOffer)
-	answer := message{Type: typeAnswer, Round: offer.Round, Fingerprint: rm.race.id.fp[:], Report: &rd.mine}
-	return rd, rm.send(ctx, answer)
+	return rd, rm.send(ctx, rm.describe(typeAnswer, rd, false))
+}
+
+// describe makes this side's offer or answer.
+func (rm *room) describe(typ string, rd *round, last bool) message {
+	m := message{
+		Type: typ, Round: rd.n, Last: last, Fingerprint: rm.race.id.fp[:], Report: &rd.mine, UDP: rd.mineUDP,
+	}
+	if rd.mineUDP != nil {
+		own := rd.local.mesh.Credentials()
+		m.ICE = &own
+	}
+	return m
 }
 
 // prepare asks what is known, and gathers.
@@ -219,19 +239,21 @@ func (rm *room) gather(ctx context.Context, n int, known NAT) (*round, error) {
 	cfg, local := rm.race.cfg, rm.local
 	if n > 0 {
 		var err error
-		if local, err = gather(ctx, make([]uint16, roomLanes), cfg.STUN); err != nil {
+		if local, err = gatherFresh(ctx, cfg, rm.local.mesh); err != nil {
 			return nil, err
 		}
 		rm.locals = append(rm.locals, local)
 	}
-	return &round{n: n, local: local, ttl: openerTTL(cfg.TTL, known, n), mine: local.report(known)}, nil
+	rd := &round{n: n, local: local, ttl: openerTTL(cfg.TTL, known, n)}
+	rd.mine, rd.mineUDP = local.reports(known)
+	return rd, nil
 }
 
 // learn takes what the peer says of itself. The certificate is that of the
 // first round for good.
 func (rm *room) learn(m message) error {
 	r := rm.race
-	rm.peer = *m.Report
+	rm.peer, rm.peerUDP = *m.Report, m.UDP
 	fp := fingerprint(m.Fingerprint)
 	if !r.pin.isZero() {
 		if fp != r.pin {
@@ -243,6 +265,9 @@ func (rm *room) learn(m message) error {
 		return fmt.Errorf("%w: its certificate is our own", errMessage)
 	}
 	r.pin, r.controller, r.known = fp, controls(r.cfg.Side, r.id.fp, fp), time.Now()
+	if m.ICE != nil {
+		rm.peerICE = *m.ICE
+	}
 	if f := r.cfg.Trace.PeerKnown; f != nil {
 		f()
 	}
@@ -255,21 +280,33 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 	r := rm.race
 	if rd.n == 0 {
 		r.samePublic = samePublicAddress(rd.mine, rm.peer)
-		close(rm.known)
+		if rd.mineUDP != nil && rm.peerUDP != nil {
+			r.samePublic = r.samePublic || samePublicAddress(*rd.mineUDP, *rm.peerUDP)
+			r.startUDP(rd.local.mesh, &udppunch.Config{Peer: rm.peerICE})
+		}
+		defer close(rm.known)
 	} else {
 		rm.end()
 	}
 	rd.ctx, rm.end = context.WithCancel(ctx)
 	now := time.Now()
-	for i, l := range rd.local.lanes {
+	for i, l := range rd.local.tcp.lanes {
 		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), nil)
 	}
 	s := situation{side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer}
 	rd.plan = plan(s)
-	rd.over = s.over(rd.plan)
+	overTCP, overUDP := s.over(rd.plan), unused
+	if rd.mineUDP != nil && rm.peerUDP != nil {
+		s.udp, s.mine, s.theirs = true, *rd.mineUDP, *rm.peerUDP
+		rd.planUDP = plan(s)
+		overUDP = s.over(rd.planUDP)
+	}
+	rd.over = impossible(overTCP, overUDP)
+	r.judge(rd.plan, overTCP)
 }
 
 // take starts the steps that are due, each when the ones before are on their way.
+// UDP's come after TCP's: they are quicker.
 func (rm *room) take(ctx context.Context, rd *round, when moment) {
 	now := time.Now()
 	for _, s := range rd.plan.steps {
@@ -280,14 +317,15 @@ func (rm *room) take(ctx context.Context, rd *round, when moment) {
 		if s.brief {
 			life = rd.ctx
 		}
-		t := tuple{port: rd.local.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}
+		t := tuple{port: rd.local.tcp.lanes[s.lane].port, remote: s.remote, kind: s.kind, lane: s.lane}
 		<-rm.race.hold(life, t, forGood(s.technique, s.ttl, rd.n, now))
 	}
 	for _, b := range rd.plan.bursts {
 		if b.when == when {
-			rm.race.burst(rd.ctx, b, rd.local.lanes[b.lane].port, rd.n)
+			rm.race.burst(rd.ctx, b, rd.local.tcp.lanes[b.lane].port, rd.n)
 		}
 	}
+	rm.takeUDP(ctx, rd, when)
 }
 
 func (rm *room) send(ctx context.Context, m message) error {

@@ -30,7 +30,13 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(peerEnv); spec != "" {
 		os.Exit(runPeer(spec))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, kcpClock...)
+}
+
+// kcpClock are the goroutines that package kcp starts when it is imported.
+var kcpClock = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/xtaci/kcp-go/v5.(*TimedSched).sched"),
+	goleak.IgnoreAnyFunction("github.com/xtaci/kcp-go/v5.(*TimedSched).prepend"),
 }
 
 // peerSpec is what a peer is told.
@@ -86,8 +92,9 @@ func runPeer(spec string) int {
 		}
 	}()
 	rep := punch(ps, sig)
-	ignore := goleak.IgnoreTopFunction("os.(*File).Read")
-	if err := goleak.Find(ignore, goleak.IgnoreAnyFunction("github.com/tcppunch/tcppunch/tcppunch.runPeer.func1")); err != nil {
+	ignore := append(slices.Clone(kcpClock), goleak.IgnoreTopFunction("os.(*File).Read"),
+		goleak.IgnoreAnyFunction("github.com/tcppunch/tcppunch/tcppunch.runPeer.func1"))
+	if err := goleak.Find(ignore...); err != nil {
 		rep.Leak = err.Error()
 	}
 	if n := openSockets(); n > 0 {

@@ -1,6 +1,7 @@
 package tcppunch
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -41,14 +42,14 @@ const (
 // Spare ports have the roles reversed, so that whenever one side opens and the
 // other connects, it is tried both ways round. The offset is added to this
 // machine's clock.
-func slots(side Side, spare bool, ttl int, start time.Time, offset time.Duration) timetable {
+func slots(opens func(slot int64) bool, spare bool, ttl int, start time.Time, offset time.Duration) timetable {
 	slot := func(t time.Time) int64 { return t.Add(offset).UnixNano() / int64(slotTime) }
 	begin := func(n int64) time.Time { return time.Unix(0, n*int64(slotTime)).Add(-offset) }
 	first := slot(start)
 	return func(now time.Time) role {
 		n := slot(now)
 		r := role{round: int(n - first), began: begin(n), until: begin(n + 1)}
-		if opensIn(side, n%cycle) != spare {
+		if opens(n) != spare {
 			r.technique = Opener
 			r.ttl = slotTTL(ttl, n)
 			return r
@@ -56,6 +57,11 @@ func slots(side Side, spare bool, ttl int, start time.Time, offset time.Duration
 		r.technique = Connector
 		return r
 	}
+}
+
+// opensByChance draws each slot's role, where the two sides cannot be told apart.
+func opensByChance(seed uint64) func(slot int64) bool {
+	return func(slot int64) bool { return rand.New(rand.NewPCG(seed, uint64(slot))).IntN(2) == 0 }
 }
 
 func opensIn(side Side, slot int64) bool {

@@ -25,7 +25,8 @@ func TestSlots(t *testing.T) {
 	start := time.Unix(1000, 500e6) // slot 500, the first of a cycle
 	const offset = -3 * time.Second // the clock that decides says 1003.5 s
 	start = start.Add(-offset)
-	at := slots(SideA, false, 4, start, offset)
+	sideA := func(slot int64) bool { return opensIn(SideA, slot%cycle) }
+	at := slots(sideA, false, 4, start, offset)
 	tests := []struct {
 		after time.Duration
 		want  Technique
@@ -47,7 +48,7 @@ func TestSlots(t *testing.T) {
 		if now.Before(r.began) || !now.Before(r.until) {
 			t.Errorf("after %v: slot is %v to %v", tt.after, r.began, r.until)
 		}
-		if spare := slots(SideA, true, 4, start, offset)(now); (spare.technique == Opener) == (r.technique == Opener) {
+		if spare := slots(sideA, true, 4, start, offset)(now); (spare.technique == Opener) == (r.technique == Opener) {
 			t.Errorf("after %v: %s on the spare port too", tt.after, r.technique)
 		}
 		if (r.ttl > 0) != (r.technique == Opener) {

@@ -55,15 +55,23 @@ type tuning struct {
 	bytes int         // written since the last look
 }
 
-func newTuning(c net.Conn, rtt time.Duration) *tuning {
+func newTuning(c net.Conn, rtt time.Duration, congestion string) *tuning {
 	t := &tuning{}
-	if tcp, ok := c.(*net.TCPConn); ok {
+	tcp, ok := c.(*net.TCPConn)
+	switch {
+	case !ok:
+	case congestion != "":
+		sock.Choose(tcp, congestion) //nolint:errcheck // where it is not to be had, TCPInfo tells what is
+	default:
 		t.tuner = sock.Tune(tcp, rtt)
 	}
 	return t
 }
 
 func (t *tuning) wrote(n int) {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.tuner == nil {

@@ -31,7 +31,7 @@ func connPair(t *testing.T, a, b net.Conn) (ca, cb *Conn) {
 		t.Fatal(err)
 	}
 	path := Path{RTT: time.Since(began)}
-	ca, cb = newConn(ta, path), newConn(tb, path)
+	ca, cb = newConn(&link{Conn: ta, raw: ta.NetConn(), path: path}, ""), newConn(&link{Conn: tb, raw: tb.NetConn(), path: path}, "")
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return ca, cb
 }

@@ -67,6 +67,14 @@ func (t *Tuner) Look() (more bool) {
 	return more
 }
 
+// Choose asks for a congestion control by its name. What the kernel does not have,
+// or does not allow, is an error, and the default stays.
+func Choose(c *net.TCPConn, name string) error {
+	err := net.ErrClosed
+	control(c, func(fd int) { err = ask(fd, name) })
+	return err
+}
+
 // undisturbed is the state of a connection that does not recover from a loss
 // (TCP_CA_Open).
 const undisturbed = 0

@@ -3,6 +3,7 @@
 package sock
 
 import (
+	"errors"
 	"net"
 	"time"
 )
@@ -20,6 +21,9 @@ func Tune(*net.TCPConn, time.Duration) *Tuner { return &Tuner{} }
 
 // Look does nothing, and needs no repetition.
 func (*Tuner) Look() (more bool) { return false }
+
+// Choose cannot.
+func Choose(*net.TCPConn, string) error { return errors.ErrUnsupported }
 
 // InfoOf knows nothing.
 func InfoOf(*net.TCPConn) (Info, bool) { return Info{}, false }
