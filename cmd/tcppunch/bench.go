@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,11 +20,10 @@ type benchCmd struct {
 	Time    time.Duration `default:"5s" help:"How long data flows in each direction of each transport: 100ms to 60s. The shorter one of the two sides counts."`
 	Streams int           `default:"1" help:"How many TCP connections carry data side by side: 1 to 32. The larger one of the two sides counts."`
 	Plain   bool          `default:"true" negatable:"" help:"Measure TCP without encryption too."`
-	Plot    string        `placeholder:"FILE.svg" type:"path" help:"Draw throughput and round trips over time into this file."`
-	Listen  bool          `help:"Be reached directly, on one local network: no server, no punching. Shows what to type on the other machine."`
-	// Both sides of --peer type the same. Until the engine draws who is who,
-	// a person can say it where STUN servers cannot tell.
-	Role string `hidden:"" enum:",a,b" default:""`
+	// The system's own is what send and recv have, and bench without this.
+	Congestion string `placeholder:"NAME" help:"Congestion control of TCP on this side, such as cubic or bbr, where the system lets a program choose (Linux). Default: what a transfer has."`
+	Plot       string `placeholder:"FILE.svg" type:"path" help:"Draw throughput and round trips over time into this file."`
+	Listen     bool   `help:"Be reached directly, on one local network: no server, no punching. Shows what to type on the other machine."`
 }
 
 // Help shows examples below the flags.
@@ -102,12 +102,16 @@ func allFailed(r *bench.Report) error {
 // hangUpRaw closes a connection that was used. What is still on its way to a peer who
 // has gone silent must not keep the port for minutes.
 func hangUpRaw(conn net.Conn, err error) {
-	below, ok := conn.(interface{ NetConn() net.Conn })
-	if ok && errors.Is(err, bench.ErrPeerGone) {
-		if tcp, ok := below.NetConn().(*net.TCPConn); ok {
-			tcp.SetLinger(0) //nolint:errcheck // closed: over anyway
-			tcp.Close()
+	if errors.Is(err, bench.ErrPeerGone) {
+		if punched, ok := conn.(*tcppunch.Conn); ok {
+			punched.Abort()
 			return
+		}
+		if secure, ok := conn.(*tls.Conn); ok {
+			conn = secure.NetConn()
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0) //nolint:errcheck // closed: over anyway
 		}
 	}
 	conn.Close()
@@ -145,7 +149,7 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &c.codeFlags, common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
+	r := &rendezvous{flags: &c.codeFlags, via: anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -166,24 +170,24 @@ func (c *benchCmd) otherCommand() string {
 // meetPeer connects to the address that the other side has told.
 func (m *measuring) meetPeer(ctx context.Context) (net.Conn, error) {
 	m.stun = m.common.STUN
-	side, err := m.side(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return m.cmd.serverless(ctx, m.common, side, m.out)
+	return m.cmd.serverless(ctx, m.common, anyWay(), tcppunch.SideEither, m.out)
 }
+
+// anyWay is how the control connection is made: --via is about what is measured.
+func anyWay() *viaFlags { return &viaFlags{Via: "auto"} }
 
 // transports are what is measured, in this order.
 func (m *measuring) transports() []bench.Transport {
 	var ts []bench.Transport
-	if m.cmd.Via != viaKCP {
-		ts = append(ts, bench.Transport{Name: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(viaTCP, false)})
+	via := m.cmd.transport()
+	if via != tcppunch.ViaKCP {
+		ts = append(ts, bench.Transport{Name: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(tcppunch.ViaTCP, false)})
 		if m.cmd.Plain {
-			ts = append(ts, bench.Transport{Name: "tcp plain", Like: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(viaTCP, true)})
+			ts = append(ts, bench.Transport{Name: "tcp plain", Like: "tcp", Streams: m.cmd.Streams, Dial: m.dialer(tcppunch.ViaTCP, true)})
 		}
 	}
-	if m.cmd.Via != viaTCP {
-		ts = append(ts, bench.Transport{Name: "kcp", Dial: m.dialer(viaKCP, false), Counters: kcpCounters})
+	if via != tcppunch.ViaTCP {
+		ts = append(ts, bench.Transport{Name: "kcp", Dial: m.dialer(tcppunch.ViaKCP, false), Counters: kcpCounters})
 	}
 	return ts
 }
@@ -191,7 +195,7 @@ func (m *measuring) transports() []bench.Transport {
 // dialer makes a connection by one transport alone. Plain is what is below TLS, once
 // that has told who is there: so what both sides send is as before, but not
 // encrypted.
-func (m *measuring) dialer(via string, plain bool) func(context.Context, *bench.Signals) (net.Conn, error) {
+func (m *measuring) dialer(via tcppunch.Via, plain bool) func(context.Context, *bench.Signals) (net.Conn, error) {
 	return func(ctx context.Context, s *bench.Signals) (net.Conn, error) {
 		conn, err := m.dial(ctx, via, s)
 		var dial *tcppunch.DialError
@@ -203,7 +207,7 @@ func (m *measuring) dialer(via string, plain bool) func(context.Context, *bench.
 		}
 		m.out.detail("%s: %v", via, conn.Path())
 		if plain {
-			return &unencrypted{conn.NetConn(), conn}, nil
+			return &unencrypted{conn.Plain(), conn}, nil
 		}
 		return conn, nil
 	}

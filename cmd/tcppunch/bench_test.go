@@ -70,7 +70,11 @@ func wantBench(t *testing.T, a, b *peer, streams int) {
 	}
 	ra, rb := a.results(), b.results()
 	mirror := map[string]string{"send": "receive", "receive": "send"}
-	for _, transport := range []string{"tcp", "tcp plain"} {
+	for _, transport := range []string{"tcp", "tcp plain", "kcp"} {
+		streams := streams
+		if transport == "kcp" {
+			streams = 1
+		}
 		for way, back := range mirror {
 			x, y := ra[transport+" "+way], rb[transport+" "+back]
 			if x.Mbit != y.Mbit || x.RTTMS != y.RTTMS || x.LoadedRTTMS != y.LoadedRTTMS || x.SetupMS != y.SetupMS || x.CPU != y.PeerCPU {
@@ -111,7 +115,7 @@ func TestBenchCode(t *testing.T) {
 // TestBenchPeer: both sides type the same, but for the other's address.
 func TestBenchPeer(t *testing.T) {
 	t.Parallel()
-	p := slowHomes(t, "TCPPUNCH_SERVER=", "TCPPUNCH_STUN="+serverAddr+":3478")
+	p := slowHomes(t, "TCPPUNCH_SERVER=")
 	a := p.a.start("bench", "--time=400ms", "--timeout=60s", "--peer", p.lab.NAT("office").Addr().String()+":7070"+words)
 	b := p.b.start("bench", "--time=400ms", "--timeout=60s", "--peer", p.lab.NAT("home").Addr().String()+":7070"+words)
 	wantBench(t, a, b, 1)
@@ -145,6 +149,38 @@ func TestBenchListen(t *testing.T) {
 	if e, _ := b.find("connected"); e.Kind != "lan" {
 		t.Errorf("connected by %+v", e)
 	}
+}
+
+// TestBenchNoTCP: a transport that is impossible is a row that says so, and the other
+// one is measured.
+func TestBenchNoTCP(t *testing.T) {
+	t.Parallel()
+	refuses := natlab.NAT{RefuseInboundSYN: true}
+	p := newMeetingPlace(t, refuses, refuses)
+	a := p.a.start("bench", "--time=1s", "--timeout=60s")
+	b := p.b.start("bench", a.code(), "--timeout=60s")
+	for _, x := range []*peer{a, b} {
+		if status := x.status(); status != 0 {
+			t.Errorf("%s: exit status %d", x.name, status)
+		}
+		rs := x.results()
+		if rs["tcp"].Error == "" || rs["tcp plain"].Error == "" || rs["kcp send"].Mbit < 1 || rs["kcp receive"].Mbit < 1 {
+			t.Errorf("%s: %+v", x.name, rs)
+		}
+		if !strings.Contains(x.Stderr.String(), "not measured: ") {
+			t.Errorf("%s: the table does not say why:\n%s", x.name, x.Stderr)
+		}
+	}
+}
+
+// TestBenchVia: what the two sides want has nothing in common.
+func TestBenchVia(t *testing.T) {
+	t.Parallel()
+	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
+	a := p.a.start("bench", "--via=tcp", "--timeout=60s")
+	b := p.b.start("bench", a.code(), "--via=kcp", "--timeout=60s")
+	a.wantFailure(statusFailed, "no-transport", "kcp")
+	b.wantFailure(statusFailed, "no-transport", "tcp")
 }
 
 // TestBenchTrouble: what goes wrong ends soon, on both sides, with a sentence that
@@ -211,5 +247,5 @@ func TestBenchNoNetwork(t *testing.T) {
 	a.start("bench", "--server", serverAddr, "--timeout=2s").wantFailure(statusNoPath, "no-server", "server")
 	a.start("bench", "192.0.2.1:7070", "--timeout=2s").wantFailure(statusNoPath, "timeout", "nobody listened")
 	a.start("bench", "--listen", "--timeout=1s").wantFailure(statusNoPath, "timeout", "nobody connected")
-	a.start("bench", "--peer=192.0.2.1:7070/otter-lamp-sofa", "--role=a", "--timeout=2s").wantFailure(statusNoPath, "timeout", "192.0.2.1")
+	a.start("bench", "--peer=192.0.2.1:7070/otter-lamp-sofa", "--timeout=2s").wantFailure(statusNoPath, "timeout", "192.0.2.1")
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,7 +17,8 @@ import (
 type homes struct {
 	lab      *natlab.Lab
 	a, b     *side
-	toA, toB string // addresses, without words
+	flags    []string // of both programs
+	toA, toB string   // addresses, without words
 }
 
 func newHomes(t *testing.T, a, b natlab.NAT, env ...string) *homes {
@@ -30,11 +32,11 @@ func newHomes(t *testing.T, a, b natlab.NAT, env ...string) *homes {
 
 // send and recv start the two programs as they should be started.
 func (h *homes) send(args ...string) *peer {
-	return h.a.start(append([]string{"send", "--timeout=60s", "--peer", h.toB + words}, args...)...)
+	return h.a.start(slices.Concat([]string{"send", "--timeout=60s", "--peer", h.toB + words}, h.flags, args)...)
 }
 
 func (h *homes) recv(args ...string) *peer {
-	return h.b.start(append([]string{"recv", "--timeout=60s", "--out=out", "--peer", h.toA + words}, args...)...)
+	return h.b.start(slices.Concat([]string{"recv", "--timeout=60s", "--out=out", "--peer", h.toA + words}, h.flags, args)...)
 }
 
 // slow is a NAT on a link that takes some seconds for what midTransfer sends.

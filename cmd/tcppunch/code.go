@@ -22,8 +22,6 @@ import (
 type codeFlags struct {
 	serverFlags
 	Code string `placeholder:"CODE" help:"A code of your own, such as home-otter-lamp. Either side may start first. Also TCPPUNCH_CODE."`
-	// Via has no effect as long as there is one way.
-	Via string `default:"auto" enum:"auto,tcp" help:"How to connect: auto or tcp."`
 	// The bounds are those of tcppunch.Config.
 	Sockets int `default:"256" help:"How many connections to try at once where a router hides its ports: 1 to 4096. Small routers do not like many."`
 
@@ -40,10 +38,26 @@ func (f *codeFlags) AfterApply(kctx *kong.Context) error {
 	return nil
 }
 
+// viaFlags choose the transport.
+type viaFlags struct {
+	Via string `default:"auto" enum:"auto,tcp,kcp" help:"How to connect: auto, tcp, or kcp (a stream over UDP). auto prefers TCP, and takes UDP where that alone gets through."`
+	// Negative would be odd to type.
+	HeadStart time.Duration `default:"0s" placeholder:"2s" help:"How long TCP has priority over UDP. 2s unless said, 5s where a router hides its ports."`
+}
+
+// transport is the flag in the engine's terms.
+func (f *viaFlags) transport() tcppunch.Via {
+	if f.Via == "auto" {
+		return tcppunch.ViaAuto
+	}
+	return tcppunch.Via(f.Via)
+}
+
 // findFlags are the flags of commands that connect to a peer, with a server or without one.
 type findFlags struct {
 	peerFlags
 	codeFlags
+	viaFlags
 }
 
 var errNoWay = errors.New("tell where the two sides meet: at a server, for a short code (--server HOST), or at the other side's address (--peer ip:port, or --peer ask)")
@@ -52,7 +66,7 @@ var errNoWay = errors.New("tell where the two sides meet: at a server, for a sho
 // was given beside the flags may be empty.
 func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, given string, out *output) (*tcppunch.Conn, error) {
 	if f.Peer != "" && given == "" && f.Code == "" {
-		return f.serverless(ctx, common, side, out)
+		return f.serverless(ctx, common, &f.viaFlags, side, out)
 	}
 	if err := f.checkWays(given); err != nil {
 		return nil, err
@@ -61,7 +75,7 @@ func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &f.codeFlags, common: common, side: side, code: code, other: "recv", out: out}
+	r := &rendezvous{flags: &f.codeFlags, via: &f.viaFlags, common: common, side: side, code: code, other: "recv", out: out}
 	return r.connect(ctx)
 }
 

@@ -21,6 +21,7 @@ import (
 var (
 	codesTable = flag.String("matrix.codes", "", "write the tables of codes to this file, as Markdown")
 	codesSVG   = flag.String("matrix.svg", "", "draw the pairs of codes into this file, as SVG")
+	codesVia   = flag.String("matrix.via", "tcp", "connect by tcp, kcp or auto")
 )
 
 // A scenario is a network with the hosts a, which sends, and b, and what must
@@ -29,8 +30,9 @@ type scenario struct {
 	family, name string
 	class        string // of which a choice has at least one
 	top          natlab.Topology
+	via          string   // tcp, kcp or auto
 	row, column  int      // in the picture, for pairs of emulated NATs
-	impossible   []string // why no TCP connection can come about, of which the error must say one; none if one can
+	impossible   []string // why no connection can come about, of which the error must say one; none if one can
 	kind         string   // of the path; "" means any
 	always       bool     // connects in every run, as all endpoint-independent NATs do
 
@@ -55,7 +57,7 @@ func TestCodesMatrix(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("-matrix.seed=%d", seed)
-	all := slices.Concat(emulatedPairs(), realPairs(), steppedNATs(), topologies())
+	all := allScenarios(*codesVia)
 	some, runs := all, *matrixRuns
 	if !*matrixFull {
 		most := 40
@@ -78,8 +80,37 @@ func TestCodesMatrix(t *testing.T) {
 	if *matrixFull && !t.Failed() {
 		wantShares(t, all)
 	}
-	writeFile(t, *codesTable, func(w io.Writer) { writeCodes(w, all) })
+	writeFile(t, *codesTable, func(w io.Writer) { writeCodes(w, all, *codesVia) })
 	writeFile(t, *codesSVG, func(w io.Writer) { drawPairs(w, all) })
+}
+
+// TestCodesUDP: a few of the same, by UDP.
+func TestCodesUDP(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	most := 14
+	if testing.Short() {
+		most = 2
+	}
+	for _, s := range chooseScenarios(allScenarios("kcp"), most, random) {
+		bFirst := random.IntN(2) == 1
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			s.test(t, bFirst)
+		})
+	}
+}
+
+// allScenarios are all that connect, or shall fail to, in one way.
+func allScenarios(via string) []*scenario {
+	all := slices.Concat(emulatedPairs(), realPairs(), steppedNATs(), topologies())
+	for _, s := range all {
+		s.via = via
+		if via != "tcp" { // to UDP, SYNs are all the same
+			s.impossible = slices.DeleteFunc(s.impossible, func(why string) bool { return why == bothRefuse })
+		}
+	}
+	return all
 }
 
 func writeFile(t *testing.T, name string, write func(io.Writer)) {
@@ -201,11 +232,15 @@ func newCodesLab(t *testing.T, top natlab.Topology) *codesLab {
 }
 
 // start starts one program and, when it waits in its room, the other.
-func (l *codesLab) start(name string, bFirst bool) (send, recv *peer) {
+func (l *codesLab) start(name, via string, bFirst bool) (send, recv *peer) {
 	server := "--server=" + l.lab.Host("server").Addr().String()
 	begin := [2]func(){
-		func() { send = l.a.start("send", "--code", matrixCode, server, "--timeout=60s", name) },
-		func() { recv = l.b.start("recv", matrixCode, server, "--timeout=60s", "--yes", "--out", "out") },
+		func() {
+			send = l.a.start("send", "--code", matrixCode, server, "--timeout=60s", "--via", via, name)
+		},
+		func() {
+			recv = l.b.start("recv", matrixCode, server, "--timeout=60s", "--via", via, "--yes", "--out", "out")
+		},
 	}
 	if bFirst {
 		begin[0], begin[1] = begin[1], begin[0]
@@ -237,7 +272,7 @@ func (l *codesLab) cost() natlab.Stats {
 func (s *scenario) run(t *testing.T, bFirst bool) (r codesRun, why string) {
 	l := newCodesLab(t, s.top)
 	name := l.a.file("file.bin", 1000)
-	send, recv := l.start(name, bFirst)
+	send, recv := l.start(name, s.via, bFirst)
 	var errs [2]error
 	r.sender, errs[0] = send.waitEvent("connected", 65*time.Second)
 	r.recv, errs[1] = recv.waitEvent("connected", 5*time.Second)
@@ -249,8 +284,8 @@ func (s *scenario) run(t *testing.T, bFirst bool) (r codesRun, why string) {
 		return r, fmt.Sprintf("%v, %v: send ended with %d, %s; recv with %d, %s", errs[0], errs[1], sent, e.Message, received, f.Message)
 	}
 	wantSame(t, name, l.b.dir)
-	if r.sender.Network != "tcp" || s.kind != "" && r.sender.Kind != s.kind {
-		t.Errorf("connected by %s to a %s address, want tcp, %s", r.sender.Network, r.sender.Kind, s.kind)
+	if s.via != "auto" && r.sender.Network != s.via || s.kind != "" && r.sender.Kind != s.kind {
+		t.Errorf("connected by %s to a %s address, want %s, %s", r.sender.Network, r.sender.Kind, s.via, s.kind)
 	}
 	r.connected = true
 	return r, ""
@@ -260,7 +295,7 @@ func (s *scenario) run(t *testing.T, bFirst bool) (r codesRun, why string) {
 func (s *scenario) testImpossible(t *testing.T, bFirst bool) {
 	l := newCodesLab(t, s.top)
 	begin := time.Now()
-	send, recv := l.start(l.a.file("file.bin", 1000), bFirst)
+	send, recv := l.start(l.a.file("file.bin", 1000), s.via, bFirst)
 	for _, p := range []*peer{send, recv} {
 		if got := p.status(); got != statusNoPath {
 			t.Errorf("%s: exit status %d, want %d", p.name, got, statusNoPath)

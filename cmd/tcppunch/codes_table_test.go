@@ -82,7 +82,7 @@ func share(n, of int) string {
 	return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(of))
 }
 
-const codesHead = "| connected by TCP | in round 0 | punch, ms, median (most) | recv to connected, ms, median (most) | impossible, said so |\n| --- | --- | --- | --- | --- | --- |\n"
+const codesHead = "| connected by %s | in round 0 | punch, ms, median (most) | recv to connected, ms, median (most) | impossible, said so |\n| --- | --- | --- | --- | --- | --- |\n"
 
 // row is one line of a table.
 func (a *tally) row(name string) string {
@@ -99,10 +99,11 @@ func (a *tally) row(name string) string {
 		share(a.atOnce, a.connected), punch, punchMost, setup, setupMost, impossible)
 }
 
-// writeCodes writes all tables.
-func writeCodes(w io.Writer, all []*scenario) {
+// writeCodes writes all tables, or two where it was not TCP that connected.
+func writeCodes(w io.Writer, all []*scenario, via string) {
+	by := map[string]string{"tcp": "TCP", "kcp": "UDP", "auto": "TCP or UDP"}[via]
 	table := func(title, first string, family string, group func(*scenario) string) {
-		fmt.Fprintf(w, "**%s**\n\n| %s %s", title, first, codesHead)
+		fmt.Fprintf(w, "**%s**\n\n| %s "+codesHead, title, first, by)
 		groups := make(map[string]*tally)
 		var order []string
 		for _, s := range all {
@@ -128,6 +129,11 @@ func writeCodes(w io.Writer, all []*scenario) {
 	byAnswer := func(s *scenario) string {
 		low, high := s.row%len(answerKinds), s.column%len(answerKinds)
 		return answerKinds[min(low, high)].name + " - " + answerKinds[max(low, high)].name
+	}
+	if via != "tcp" {
+		table("By "+by+": pairs of emulated NATs, by mapping, with all answers", "sender's NAT - receiver's NAT", "pairs", byMapping)
+		table("By "+by+": real Linux NATs", "sender's NAT - receiver's NAT", "linux", byName)
+		return
 	}
 	table("Codes: pairs of emulated NATs, by mapping, with all answers", "sender's NAT - receiver's NAT", "pairs", byMapping)
 	table("Codes: the same, by what the two answer to a SYN that they did not ask for", "the two NATs", "pairs", byAnswer)
@@ -195,7 +201,7 @@ func pretend() []*scenario {
 
 func TestCodesTables(t *testing.T) {
 	var b bytes.Buffer
-	writeCodes(&b, pretend())
+	writeCodes(&b, pretend(), "tcp")
 	for _, want := range []string{
 		"| EIM - EIM | 4 of 5 | 75 % | 300 (2500) | 700 (700) | 1 |\n",
 		"| APDM random - APDM random | | | | | 25 |\n",

@@ -30,7 +30,7 @@ type gathering struct {
 func (r *rendezvous) gather(ctx context.Context) *gathering {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &gathering{cancel: cancel, done: make(chan struct{})}
-	cfg := &tcppunch.Config{Side: r.side, Signaler: &signals{}, STUN: r.flags.stun(r.common.STUN)}
+	cfg := &tcppunch.Config{Side: r.side, Signaler: &signals{}, Via: r.via.transport(), STUN: r.flags.stun(r.common.STUN)}
 	go func() {
 		defer close(g.done)
 		began := time.Now()

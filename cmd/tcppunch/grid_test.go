@@ -42,7 +42,6 @@ func TestGrid(t *testing.T) {
 		t.Skip("figures, not a test: run scripts/bench grid")
 	}
 	kinds := strings.Split(*gridKinds, ",")
-	allowCongestion(t, kinds)
 	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
 	cells := map[gridLink]map[string]gridCell{}
 	var links []gridLink
@@ -67,24 +66,6 @@ func TestGrid(t *testing.T) {
 	}
 	if *gridSVG != "" {
 		gridFile(t, *gridSVG, func(w io.Writer) error { return plot.Grid(w, gridPoints(links, kinds, cells)) })
-	}
-}
-
-// allowCongestion lets network namespaces choose these congestion controls. Most
-// kernels restrict those that were not the default when they started.
-func allowCongestion(t *testing.T, kinds []string) {
-	t.Helper()
-	const name = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
-	before, err := os.ReadFile(name)
-	if err != nil {
-		return // then the labs have what they have
-	}
-	t.Cleanup(func() { os.WriteFile(name, before, 0) }) //nolint:errcheck // it allows more, no less
-	for _, k := range kinds {
-		now, err := os.ReadFile(name)
-		if err == nil && k != "kcp" {
-			os.WriteFile(name, []byte(strings.TrimSpace(string(now))+" "+k), 0) //nolint:errcheck // the cell will tell
-		}
 	}
 }
 
@@ -129,22 +110,17 @@ func (p *meetingPlace) becomes(t *testing.T, l gridLink) {
 // gridCell measures one kind, in both directions.
 func (p *meetingPlace) gridCell(t *testing.T, kind string) gridCell {
 	t.Helper()
-	via := "--via=kcp"
+	how := []string{"--via=kcp", "--time", gridTime.String(), "--timeout=60s"}
 	if kind != "kcp" {
-		via = "--via=tcp"
-		for _, s := range []*side{p.a, p.b} {
-			if res := s.host.Run("sh", "-c", "echo "+kind+" >/proc/sys/net/ipv4/tcp_congestion_control"); res.Err != nil {
-				return gridCell{failed: "this kernel has no " + kind}
-			}
-		}
+		how = []string{"--via=tcp", "--no-plain", "--congestion", kind, "--time", gridTime.String(), "--timeout=60s"}
 	}
-	a := p.a.start("bench", via, "--no-plain", "--time", gridTime.String(), "--timeout=60s")
+	a := p.a.start(append([]string{"bench"}, how...)...)
 	code, err := a.waitEvent("code", 30*time.Second)
 	if err != nil {
 		a.Kill()
 		return gridCell{failed: "no code"}
 	}
-	b := p.b.start("bench", code.Code, via, "--no-plain", "--time", gridTime.String(), "--timeout=60s")
+	b := p.b.start(append([]string{"bench", code.Code}, how...)...)
 	if a.status() != 0 || b.status() != 0 {
 		e, _ := a.find("error")
 		return gridCell{failed: e.Message}

@@ -227,7 +227,7 @@ func (p *peer) wantNoSockets() {
 	var left []string
 	for range 30 {
 		left = nil
-		for line := range strings.Lines(p.host.Run("ss", "-Htan").Stdout) {
+		for line := range strings.Lines(p.host.Run("ss", "-Htan").Stdout + p.host.Run("ss", "-Huan").Stdout) {
 			if !strings.HasPrefix(line, "TIME-WAIT") {
 				left = append(left, line)
 			}

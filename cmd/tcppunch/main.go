@@ -45,7 +45,7 @@ func run(args []string, started time.Time) int {
 	out := newOutput(os.Stdout, os.Stderr, started)
 	out.json = wantsJSON(args)
 	parser, err := kong.New(&c, kong.Name("tcppunch"),
-		kong.Description("Send files directly between two machines: through both routers, with no port opened, by TCP."),
+		kong.Description("Send files directly between two machines: through both routers, with no port opened, by TCP or, where only that gets through, UDP."),
 		kong.Writers(os.Stdout, os.Stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Configuration(kong.JSON, configFiles()...))
 	if err != nil {

@@ -162,8 +162,8 @@ func (c *cell) runImpossible(t *testing.T) {
 	lab := natlab.New(t, twoNATs(c.a.nat, c.b.nat))
 	a, b := newSide(t, lab.Host("a")), newSide(t, lab.Host("b"))
 	name := a.file("file.bin", fileSize)
-	ps := a.start("send", "--peer", lab.NAT("office").Addr().String()+":7070"+words, "--timeout=20s", name)
-	pr := b.start("recv", "--peer", lab.NAT("home").Addr().String()+":7070"+words, "--timeout=20s", "--out", "out")
+	ps := a.start("send", "--peer", lab.NAT("office").Addr().String()+":7070"+words, "--timeout=20s", "--via=tcp", name)
+	pr := b.start("recv", "--peer", lab.NAT("home").Addr().String()+":7070"+words, "--timeout=20s", "--via=tcp", "--out", "out")
 	for _, p := range []*peer{ps, pr} {
 		if got := p.status(); got != statusNoPath {
 			t.Errorf("%s: exit status %d, want %d", p.name, got, statusNoPath)

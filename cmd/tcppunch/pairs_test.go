@@ -66,10 +66,10 @@ func transferOnce(t *testing.T, lab *natlab.Lab, tr trial) result {
 		toA, toB = lab.Host("a").Addr6(), lab.Host("b").Addr6()
 	}
 	send := func() *peer {
-		return a.start("send", "--peer", netip.AddrPortFrom(toB, 7070).String()+words, timeout, name)
+		return a.start("send", "--peer", netip.AddrPortFrom(toB, 7070).String()+words, timeout, "--via=tcp", name)
 	}
 	recv := func() *peer {
-		return b.start("recv", "--peer", netip.AddrPortFrom(toA, 7070).String()+words, timeout, "--out", "out")
+		return b.start("recv", "--peer", netip.AddrPortFrom(toA, 7070).String()+words, timeout, "--via=tcp", "--out", "out")
 	}
 	var ps, pr *peer
 	if tr.bFirst {

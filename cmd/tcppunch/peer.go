@@ -52,7 +52,7 @@ type meeting struct {
 }
 
 // serverless finds the peer at its address and returns an authenticated connection.
-func (f *peerFlags) serverless(ctx context.Context, common *cli, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
+func (f *peerFlags) serverless(ctx context.Context, common *cli, via *viaFlags, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
 	m := &meeting{flags: f, common: common, side: side, out: out}
 	asked := f.Peer == "ask"
 	switch {
@@ -73,7 +73,8 @@ func (f *peerFlags) serverless(ctx context.Context, common *cli, side tcppunch.S
 	if f.Port == 0 || f.Port > 65535-tcppunch.SparePorts {
 		return nil, usage(fmt.Errorf("--port must be 1 to %d", 65535-tcppunch.SparePorts))
 	}
-	cfg := &tcppunch.Config{Side: side, Port: f.Port, Spare: nextSpare(f.Port, time.Now()), ClockOffset: f.ClockOffset}
+	cfg := &tcppunch.Config{Side: side, Port: f.Port, Spare: nextSpare(f.Port, time.Now()), ClockOffset: f.ClockOffset,
+		Via: via.transport(), HeadStart: via.HeadStart}
 	if asked {
 		cfg.STUN = stunServers(common.STUN)
 	}
@@ -120,7 +121,11 @@ func (m *meeting) mayTrust() error {
 // askPeer shows this side's address line and asks for the other's.
 func (m *meeting) askPeer(ctx context.Context, local *tcppunch.Local) error {
 	m.ownWords = pair.Words(ownWords)
-	addrs := append([]netip.AddrPort(nil), local.Public()...)
+	public := local.Public()
+	if len(public) == 0 {
+		public = local.PublicUDP()
+	}
+	addrs := append([]netip.AddrPort(nil), public...)
 	addrs = append(addrs, local.Hosts()...)
 	if len(addrs) == 0 {
 		return tcppunch.ErrNoNetwork
@@ -150,10 +155,14 @@ func (m *meeting) askPeer(ctx context.Context, local *tcppunch.Local) error {
 func (m *meeting) tellAddress(local *tcppunch.Local) {
 	e := struct {
 		TCP   string   `json:"tcp,omitempty"`
+		UDP   string   `json:"udp,omitempty"`
 		Local []string `json:"local"`
 	}{Local: []string{}}
 	if public := local.Public(); len(public) > 0 {
 		e.TCP = public[0].String()
+	}
+	if public := local.PublicUDP(); len(public) > 0 {
+		e.UDP = public[0].String()
 	}
 	for _, a := range local.Hosts() {
 		e.Local = append(e.Local, a.String())
@@ -163,7 +172,7 @@ func (m *meeting) tellAddress(local *tcppunch.Local) {
 
 // authenticate runs on every connection, before one is chosen.
 func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []byte) error {
-	err := pair.Auth{Secret: m.secret}.Run(ctx, conn, m.side == tcppunch.SideA, exporter)
+	err := pair.Auth{Secret: m.secret}.Run(ctx, conn, m.begins(conn), exporter)
 	switch {
 	case errors.Is(err, pair.ErrWrongWords), errors.Is(err, pair.ErrWordsOnOneSide):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
@@ -171,6 +180,14 @@ func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []by
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
 	}
 	return err
+}
+
+// begins tells whether this side is the one of the two that says something first.
+func (m *meeting) begins(conn net.Conn) bool {
+	if c, ok := conn.(*tcppunch.Conn); ok && m.side == tcppunch.SideEither {
+		return c.Controls()
+	}
+	return m.side == tcppunch.SideA
 }
 
 // stranger tells whether the other end is not at the peer's first address, where
@@ -227,7 +244,7 @@ func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, checkTime)
-	words, err := pair.CheckWords(limited, conn, m.side == tcppunch.SideA, exporter)
+	words, err := pair.CheckWords(limited, conn, m.begins(conn), exporter)
 	cancel()
 	if err != nil {
 		return err
@@ -262,12 +279,10 @@ func lost(err error) error {
 }
 
 // hangUp closes a connection that was used. What is still on its way to a peer who
-// has gone silent never gets there, and the kernel must not keep the port for
-// minutes over it.
+// has gone silent never gets there, and neither we nor the kernel must wait for it.
 func hangUp(conn *tcppunch.Conn, err error) {
-	if tcp, ok := conn.NetConn().(*net.TCPConn); ok && errors.Is(err, transfer.ErrPeerGone) {
-		tcp.SetLinger(0) //nolint:errcheck // closed: over anyway
-		tcp.Close()
+	if errors.Is(err, transfer.ErrPeerGone) {
+		conn.Abort()
 		return
 	}
 	conn.Close()
@@ -282,7 +297,7 @@ func verbose(out *output) *tcppunch.Trace {
 				out.detail("failed: %v: %v", a, err)
 				return
 			}
-			out.detail("TCP connected: %v", a)
+			out.detail("connected: %v", a)
 		},
 		Authenticated: func(a tcppunch.Attempt) { out.detail("authenticated: %v", a) },
 		Failed: func(a tcppunch.Attempt, err error) {

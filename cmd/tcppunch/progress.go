@@ -241,7 +241,11 @@ func (o *output) connected(p tcppunch.Path, ph *phases) {
 		RTTMS     float64            `json:"rtt_ms"`
 		Phases    *phases            `json:"phases,omitempty"`
 	}{p.Network, p.Kind, p.Local.String(), p.Remote.String(), p.Technique, p.Round, ms(p.Punch), ms(setup), ms(p.RTT), ph})
-	o.say("Connected by TCP, directly, to %v (%.2f s, round trip %s)", p.Remote, p.Punch.Seconds(), roundTrip(p.RTT))
+	by := "TCP"
+	if p.Network == "kcp" {
+		by = "UDP (KCP)"
+	}
+	o.say("Connected by %s, directly, to %v (%.2f s, round trip %s)", by, p.Remote, p.Punch.Seconds(), roundTrip(p.RTT))
 	o.detail("path: %v", p)
 	if ph != nil {
 		o.detail("phases: %v", ph)

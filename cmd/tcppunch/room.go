@@ -39,6 +39,7 @@ const (
 // with the room to carry what they have to tell each other.
 type rendezvous struct {
 	flags  *codeFlags
+	via    *viaFlags
 	common *cli
 	side   tcppunch.Side
 	code   pair.Code // none: one is made for the room that the server hands out
@@ -254,7 +255,7 @@ func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gatherin
 	began = time.Now()
 	s := &signals{sealed: sealed}
 	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{
-		Side: r.side, Signaler: s, Local: local, STUN: r.flags.stun(r.common.STUN), NAT: r.routers.know, Sockets: r.flags.Sockets, Trace: verbose(r.out),
+		Side: r.side, Signaler: s, Local: local, Via: r.via.transport(), HeadStart: r.via.HeadStart, STUN: r.flags.stun(r.common.STUN), NAT: r.routers.know, Sockets: r.flags.Sockets, Trace: verbose(r.out),
 	})
 	if err != nil {
 		return nil, s.farewell(ctx, err)

@@ -82,12 +82,12 @@ func TestThirdParty(t *testing.T) {
 	top.Hosts = append(top.Hosts, natlab.Host{Name: "c"})
 	p := newMeetingPlaceIn(t, top)
 	file := p.a.file("file.bin", 100)
-	send := p.a.start("send", "--timeout=60s", "-v", ownCode, file)
+	send := p.a.start("send", "--timeout=60s", "-v", "--via=tcp", ownCode, file)
 	send.waits()
 	c := newSide(t, p.lab.Host("c"), "TCPPUNCH_SERVER="+serverAddr)
 	again := c.start("send", "--timeout=60s", ownCode, c.file("virus.exe", 100))
 	again.wantFailure(statusFailed, "code-in-use")
-	recv := p.b.start("recv", "--timeout=60s", ownCode, "--out=out")
+	recv := p.b.start("recv", "--timeout=60s", "--via=tcp", ownCode, "--out=out")
 	send.says("the other side is in the room")
 	thirds := []*peer{
 		c.start("recv", "--timeout=60s", "--out=out", ownCode),
@@ -97,7 +97,7 @@ func TestThirdParty(t *testing.T) {
 		third.wantFailure(statusFailed, "code-in-use")
 		third.wantNoSockets()
 	}
-	// The two homes cannot connect: that is why they were still there.
+	// The two homes cannot connect by TCP: that is why they were still there.
 	send.wantFailure(statusNoPath, "no-path", "another network")
 	recv.wantFailure(statusNoPath, "no-path", "another network")
 	wantOnly(t, p.b.dir)
