@@ -74,7 +74,7 @@ func (m *Mesh) pair(k pairKey, tag any) *pair {
 		if len(m.pairs) >= maxPairs || !m.sockets[k.socket] {
 			return nil
 		}
-		p = &pair{kick: make(chan struct{}, 1)}
+		p = newPair(tag)
 		m.pairs[k] = p
 	}
 	if p.tag == nil {
@@ -166,7 +166,12 @@ func (m *Mesh) send(k pairKey, ttl int) {
 		m.mu.Unlock()
 		return
 	}
-	b, id, err := m.request()
+	p := m.pairs[k]
+	if p == nil { // its port was given back
+		m.mu.Unlock()
+		return
+	}
+	b, id, err := m.request(p.token[0])
 	if err == nil {
 		m.expect(id, k)
 	}
@@ -196,11 +201,11 @@ func (m *Mesh) expect(id [12]byte, k pairKey) {
 }
 
 // request makes a check. Callers hold mu.
-func (m *Mesh) request() ([]byte, [12]byte, error) {
+func (m *Mesh) request(token uint64) ([]byte, [12]byte, error) {
 	msg, err := codec.Build(codec.BindingRequest, codec.TransactionID,
 		codec.NewUsername(m.cfg.Peer.Ufrag+":"+m.own.Ufrag),
 		codec.RawAttribute{Type: codec.AttrPriority, Value: []byte{0x6e, 0, 1, 0xff}}, // RFC 8445 wants one; nobody reads it
-		m.tieBreaker(), codec.NewShortTermIntegrity(m.cfg.Peer.Pwd), codec.Fingerprint)
+		m.tieBreaker(), tokenOf(token), codec.NewShortTermIntegrity(m.cfg.Peer.Pwd), codec.Fingerprint)
 	if err != nil {
 		return nil, [12]byte{}, err
 	}
@@ -213,12 +218,20 @@ func (m *Mesh) tieBreaker() codec.RawAttribute {
 	return codec.RawAttribute{Type: codec.AttrICEControlling, Value: binary.BigEndian.AppendUint64(nil, m.number)}
 }
 
-// response answers a check. Our number in it is an addition to the RFC: who asks
-// may not hear of it otherwise before the first stream. Callers hold mu.
-func (m *Mesh) response(id [12]byte, to netip.AddrPort) ([]byte, error) {
+// attrToken carries a random number of the pair, in the range of attributes that
+// may be passed over (RFC 8489, section 18.3).
+const attrToken codec.AttrType = 0xC0DE
+
+func tokenOf(token uint64) codec.RawAttribute {
+	return codec.RawAttribute{Type: attrToken, Value: binary.BigEndian.AppendUint64(nil, token)}
+}
+
+// response answers a check. Our numbers in it are an addition to the RFC: who asks
+// may not hear of them otherwise before the first stream. Callers hold mu.
+func (m *Mesh) response(id [12]byte, to netip.AddrPort, token uint64) ([]byte, error) {
 	msg, err := codec.Build(codec.BindingSuccess, codec.NewTransactionIDSetter(id),
 		&codec.XORMappedAddress{IP: to.Addr().AsSlice(), Port: int(to.Port())},
-		m.tieBreaker(), codec.NewShortTermIntegrity(m.own.Pwd), codec.Fingerprint)
+		m.tieBreaker(), tokenOf(token), codec.NewShortTermIntegrity(m.own.Pwd), codec.Fingerprint)
 	if err != nil {
 		return nil, err
 	}
@@ -230,9 +243,10 @@ var (
 	errNoFamily = errors.New("no socket of this address family")
 )
 
-// peerMessage checks a message of the peer's and returns its number. A request
-// is authenticated by our password, a response by the peer's. Callers hold mu.
-func (m *Mesh) peerMessage(msg *codec.Message) (number uint64, err error) {
+// peerMessage checks a message of the peer's and returns its number and the pair's
+// token. A request is authenticated by our password, a response by the peer's.
+// Callers hold mu.
+func (m *Mesh) peerMessage(msg *codec.Message) (number, token uint64, err error) {
 	want, pwd := "", m.cfg.Peer.Pwd
 	if msg.Type == codec.BindingRequest {
 		want, pwd = m.own.Ufrag+":"+m.cfg.Peer.Ufrag, m.own.Pwd
@@ -240,17 +254,21 @@ func (m *Mesh) peerMessage(msg *codec.Message) (number uint64, err error) {
 	if want != "" {
 		name, err := msg.Get(codec.AttrUsername)
 		if err != nil || !bytes.Equal(name, []byte(want)) {
-			return 0, errForeign
+			return 0, 0, errForeign
 		}
 	}
 	v, err := msg.Get(codec.AttrICEControlling)
 	if err != nil || len(v) != 8 || binary.BigEndian.Uint64(v) == m.number { // or our own, reflected
-		return 0, errForeign
+		return 0, 0, errForeign
+	}
+	t, err := msg.Get(attrToken)
+	if err != nil || len(t) != 8 {
+		return 0, 0, errForeign
 	}
 	if err := codec.NewShortTermIntegrity(pwd).Check(msg); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return binary.BigEndian.Uint64(v), nil
+	return binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(t), nil
 }
 
 // maxMessage bounds a STUN message that is looked at.
@@ -280,7 +298,7 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 		m.mu.Unlock()
 		return
 	}
-	number, err := m.peerMessage(msg)
+	number, token, err := m.peerMessage(msg)
 	if err != nil {
 		m.mu.Unlock()
 		return
@@ -288,7 +306,7 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 	k := pairKey{s, from}
 	p := m.pairs[k]
 	if p == nil && m.reflexive < maxReflexive && m.sockets[s] {
-		p = &pair{kick: make(chan struct{}, 1)}
+		p = newPair(nil)
 		m.pairs[k] = p
 		m.reflexive++
 	}
@@ -296,9 +314,9 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 		m.mu.Unlock()
 		return
 	}
-	p.meets(number)
+	p.meets(number, token)
 	p.heard = true
-	answer, err := m.response(msg.TransactionID, from)
+	answer, err := m.response(msg.TransactionID, from, p.token[0])
 	m.mu.Unlock()
 	if err == nil {
 		s.Send(answer, from) //nolint:errcheck // lost, as any datagram may be
@@ -313,11 +331,11 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 	p.wake()
 }
 
-// meets notes the peer's number. With another one it is another run of the peer,
-// and what was valid has to be found out again.
-func (p *pair) meets(number uint64) {
-	if p.peer != number {
-		p.peer, p.valid = number, false
+// meets notes the peer's numbers. With others it is another run of the peer, and
+// what was valid has to be found out again.
+func (p *pair) meets(number, token uint64) {
+	if p.peer != number || p.token[1] != token {
+		p.peer, p.token[1], p.valid = number, token, false
 	}
 }
 
@@ -337,14 +355,14 @@ func (m *Mesh) confirmed(s *datagram.Socket, msg *codec.Message, from netip.Addr
 		m.mu.Unlock()
 		return
 	}
-	number, err := m.peerMessage(msg)
+	number, token, err := m.peerMessage(msg)
 	p := m.pairs[check.key]
 	if err != nil || p == nil {
 		m.mu.Unlock()
 		return
 	}
 	delete(m.pending, msg.TransactionID)
-	p.meets(number)
+	p.meets(number, token)
 	first := !p.valid
 	p.valid = true
 	path, tell := m.path(check.key, p), m.cfg.Valid

@@ -107,8 +107,9 @@ type Path struct {
 	Stream StreamID
 }
 
-// StreamID is what both sides know of their meeting and nobody who has not seen
-// its datagrams: the same on both, another one if either starts again.
+// StreamID is what both sides know of a path and nobody who has not seen its
+// checks: the same on both, another one for each path, and if either side starts
+// again.
 type StreamID [sha256.Size]byte
 
 // A Mesh is all sockets of a Dial, and the pairs with the peer's addresses.
@@ -142,6 +143,7 @@ type pair struct {
 	held  bool          // a goroutine sends checks
 	kick  chan struct{} // heard or valid has become true
 	peer  uint64        // the peer's number
+	token [2]uint64     // ours of this pair, and the peer's
 }
 
 // sent is a check on its way.
@@ -152,10 +154,8 @@ type sent struct {
 
 // New makes a mesh without sockets. Close it.
 func New() *Mesh {
-	var n [8]byte
-	rand.Read(n[:]) //nolint:errcheck // never fails
 	m := &Mesh{
-		own: newCredentials(), number: binary.BigEndian.Uint64(n[:]), sockets: map[*datagram.Socket]bool{},
+		own: newCredentials(), number: random64(), sockets: map[*datagram.Socket]bool{},
 		queries: map[[12]byte]*query{}, pending: map[[12]byte]sent{}, pairs: map[pairKey]*pair{},
 	}
 	m.closed, m.end = context.WithCancel(context.Background())
@@ -304,19 +304,36 @@ func (m *Mesh) data(s *datagram.Socket, b []byte, from netip.AddrPort) {
 }
 
 func (m *Mesh) path(k pairKey, p *pair) Path {
-	return Path{Socket: k.socket, Remote: k.remote, Tag: p.tag, Peer: p.peer, Stream: m.stream(p.peer)}
+	return Path{Socket: k.socket, Remote: k.remote, Tag: p.tag, Peer: p.peer, Stream: m.stream(p)}
 }
 
-// stream mixes what both sides know: the larger number first.
-func (m *Mesh) stream(peer uint64) StreamID {
-	a, b := m.own.Pwd, m.cfg.Peer.Pwd
-	x, y := m.number, peer
-	if x < y || x == y && a < b {
-		a, b, x, y = b, a, y, x
+// stream mixes what both sides know, that of the larger number first.
+func (m *Mesh) stream(p *pair) StreamID {
+	ours := endID{m.number, p.token[0], m.own.Pwd}
+	theirs := endID{p.peer, p.token[1], m.cfg.Peer.Pwd}
+	if ours.number < theirs.number {
+		ours, theirs = theirs, ours
 	}
-	h := sha256.New()
-	h.Write([]byte("tcppunch/1 stream"))
-	h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, x), y))
-	h.Write([]byte(a + " " + b))
-	return StreamID(h.Sum(nil))
+	b := []byte("tcppunch/1 stream")
+	for _, e := range []endID{ours, theirs} {
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, e.number), e.token)
+		b = append(b, e.pwd...)
+	}
+	return sha256.Sum256(b)
+}
+
+// endID is what one side tells of itself on a path.
+type endID struct {
+	number, token uint64
+	pwd           string
+}
+
+func newPair(tag any) *pair {
+	return &pair{tag: tag, kick: make(chan struct{}, 1), token: [2]uint64{random64()}}
+}
+
+func random64() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return binary.BigEndian.Uint64(b[:])
 }

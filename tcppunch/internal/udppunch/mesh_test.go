@@ -90,6 +90,33 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// Each path has a stream of its own, on both sides the same.
+func TestStreamOfPath(t *testing.T) {
+	a, b := newNode(t), newNode(t)
+	a.start(b, nil)
+	b.start(a, nil)
+	second, err := b.Listen(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Probe(a.port, b.addr(), 0, nil)
+	a.Probe(a.port, netip.AddrPortFrom(b.addr().Addr(), second.Number()), 0, nil)
+	byPort := map[uint16]StreamID{}
+	for range 2 {
+		p := a.await(t)
+		byPort[p.Remote.Port()] = p.Stream
+	}
+	for range 2 {
+		p := b.await(t)
+		if got, want := p.Stream, byPort[p.Socket.Local().Port()]; got != want {
+			t.Errorf("port %d: the sides do not agree", p.Socket.Local().Port())
+		}
+	}
+	if byPort[b.port.Number()] == byPort[second.Number()] {
+		t.Error("one stream for two paths")
+	}
+}
+
 // A probe that is sent once comes to the same, and a port with a valid path stays.
 func TestProbe(t *testing.T) {
 	a, b := newNode(t), newNode(t)
@@ -217,12 +244,12 @@ func FuzzMessage(f *testing.F) {
 	}
 	m.Start(&Config{Local: own, Peer: peer})
 	m.mu.Lock()
-	request, _, _ := m.request()
-	response, _ := m.response([12]byte{1}, netip.MustParseAddrPort("192.0.2.1:1"))
+	request, _, _ := m.request(1)
+	response, _ := m.response([12]byte{1}, netip.MustParseAddrPort("192.0.2.1:1"), 2)
 	m.mu.Unlock()
 	other := New()
 	other.Start(&Config{Local: peer, Peer: own})
-	fromPeer, _, _ := other.request()
+	fromPeer, _, _ := other.request(3)
 	f.Add(request)
 	f.Add(response)
 	f.Add(fromPeer)
