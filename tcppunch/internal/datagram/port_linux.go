@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	batchReads  = 32    // datagrams, or joined ones, per recvmmsg
+	fewReads    = 4     // datagrams per recvmmsg before a stream is attached
+	batchReads  = 32    // datagrams, or joined ones, per recvmmsg after that
 	largest     = 65535 // bytes in a joined datagram
-	plainSize   = 2048  // bytes in a datagram where the kernel joins none
 	mostCut     = 64    // datagrams that the kernel cuts from one, UDP_MAX_SEGMENTS of older kernels
 	roomCut     = 65000 // bytes of them, below the largest UDP payload of either family
 	controlRoom = 64    // bytes of ancillary data
@@ -32,8 +32,8 @@ type batcher interface {
 type port struct {
 	conn  *net.UDPConn
 	batch batcher
-	reads []ipv4.Message
-	cuts  atomic.Bool // the kernel cuts datagrams, as far as is known
+	reads []ipv4.Message // belong to the reading goroutine
+	cuts  atomic.Bool    // the kernel cuts datagrams, as far as is known
 }
 
 func newPort(conn *net.UDPConn, v6 bool) *port {
@@ -42,25 +42,39 @@ func newPort(conn *net.UDPConn, v6 bool) *port {
 	if v6 {
 		p.batch = ipv6.NewPacketConn(conn)
 	}
-	raw, err := conn.SyscallConn()
-	size, joins := plainSize, false
-	if err == nil {
+	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
-			joins = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) == nil
 			_, err := unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT)
 			p.cuts.Store(err == nil)
 			dontFragment(int(fd), v6)
 		})
 	}
-	if joins {
-		size = largest
-	}
-	p.reads = make([]ipv4.Message, batchReads)
-	for i := range p.reads {
-		p.reads[i].Buffers = [][]byte{make([]byte, size)}
-		p.reads[i].OOB = make([]byte, controlRoom)
-	}
+	p.reads = messages(fewReads, plainSize)
 	return p
+}
+
+// widen makes the buffers fit for a stream, and lets the kernel join datagrams.
+// Both happen between two reads: what is joined would not fit into the buffers of
+// a read that has begun before.
+func (p *port) widen() {
+	size := plainSize
+	if raw, err := p.conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			if unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_GRO, 1) == nil {
+				size = largest
+			}
+		})
+	}
+	p.reads = messages(batchReads, size)
+}
+
+func messages(n, size int) []ipv4.Message {
+	ms := make([]ipv4.Message, n)
+	for i := range ms {
+		ms[i].Buffers = [][]byte{make([]byte, size)}
+		ms[i].OOB = make([]byte, controlRoom)
+	}
+	return ms
 }
 
 // dontFragment sets DF and makes path MTUs that the kernel heard of, perhaps
@@ -95,7 +109,7 @@ func (p *port) read(deliver func(b []byte, from netip.AddrPort)) error {
 	for i := range p.reads[:n] {
 		m := &p.reads[i]
 		addr, ok := m.Addr.(*net.UDPAddr)
-		if !ok {
+		if !ok || m.Flags&unix.MSG_TRUNC != 0 { // too large to be one of ours
 			continue
 		}
 		from := addr.AddrPort()

@@ -17,7 +17,9 @@
 //	                     neither ───────► Handler.Data, which may attach a Stream
 //
 // On Linux it reads and writes many datagrams with one system call, and lets the
-// kernel cut and join them (UDP GSO and GRO) where it can.
+// kernel cut and join them (UDP GSO and GRO) where it can. The large buffers for
+// this come with the first Attach: punching by chance opens thousands of sockets,
+// of which one gets a stream.
 package datagram
 
 import (
@@ -29,6 +31,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -37,6 +40,9 @@ import (
 
 // socketBuffer is what is asked of the kernel in each direction: 60 ms at 500 Mbit/s.
 const socketBuffer = 4 << 20
+
+// plainSize is more than a datagram has that the kernel did not join.
+const plainSize = 2048
 
 // A Handler is told what arrives. The socket's reading goroutine calls its
 // functions one at a time; they must not block, nor close the socket, and the
@@ -69,6 +75,7 @@ type Socket struct {
 	v6    bool
 	h     Handler
 	port  *port
+	used  atomic.Bool // a stream has been attached
 	ended chan struct{}
 
 	ttl sync.RWMutex // held for writing while the socket has a TTL of its own for one datagram
@@ -97,7 +104,6 @@ func Listen(ctx context.Context, network string, number uint16, h *Handler) (*So
 	if h != nil {
 		s.h = *h
 	}
-	enlarge(s.conn)
 	s.port = newPort(s.conn, s.v6)
 	go s.read()
 	return s, nil
@@ -174,12 +180,18 @@ func (s *Socket) setHops(n int) error {
 }
 
 // Attach gives the stream all datagrams that begin with one of its tags,
-// little-endian, and those from remote with a tag that is nobody's. A stream that
-// had the address loses it, and keeps its tags.
+// little-endian, or, if it has none, those from remote with a tag that is nobody's:
+// what comes from there for another stream than one that is known goes to
+// Handler.Data. A stream that had the address loses it.
 func (s *Socket) Attach(st Stream, remote netip.AddrPort, tags ...uint32) {
+	if s.used.CompareAndSwap(false, true) {
+		enlarge(s.conn) // the kernel's buffers; ours are the reading goroutine's to change
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byAddr[remote] = st
+	if len(tags) == 0 {
+		s.byAddr[remote] = st
+	}
 	for _, t := range tags {
 		s.byTag[t] = st
 	}
@@ -190,9 +202,10 @@ func (s *Socket) Attach(st Stream, remote netip.AddrPort, tags ...uint32) {
 func (s *Socket) Move(st Stream, from, to netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byAddr[from] == st {
-		delete(s.byAddr, from)
+	if s.byAddr[from] != st {
+		return // it goes by its tags
 	}
+	delete(s.byAddr, from)
 	if s.byAddr[to] == nil {
 		s.byAddr[to] = st
 	}
@@ -229,7 +242,12 @@ func (s *Socket) read() {
 	defer s.end()
 	pause := time.Duration(0)
 	d := delivery{s: s}
+	wide := false
 	for {
+		if !wide && s.used.Load() {
+			s.port.widen()
+			wide = true
+		}
 		err := s.port.read(d.deliver)
 		d.flush()
 		switch {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -159,9 +160,10 @@ func TestInUse(t *testing.T) {
 func TestBatch(t *testing.T) {
 	for _, network := range []string{"udp4", "udp6"} {
 		out := make(chan got, 1000)
-		_, bAt := listen(t, network, &datagram.Handler{
+		b, bAt := listen(t, network, &datagram.Handler{
 			Data: func(_ *datagram.Socket, d []byte, from netip.AddrPort) { out <- got{"", string(d), from} },
 		})
+		b.Attach(newInbox("nobody", nil), netip.MustParseAddrPort("192.0.2.1:1")) // large buffers
 		a, _ := listen(t, network, nil)
 		var batch datagram.Batch
 		var want []string
@@ -208,5 +210,36 @@ func TestTransientErrors(t *testing.T) {
 		if g := next(t, out); g.b != "\x80self" {
 			t.Errorf("got %q", g.b)
 		}
+	}
+}
+
+// Punching by chance opens many sockets, which cost little until a stream is attached.
+func TestManySockets(t *testing.T) {
+	const sockets, most = 256, 16 << 20
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	out := make(chan got, 1)
+	h := &datagram.Handler{
+		STUN: func(_ *datagram.Socket, msg []byte, from netip.AddrPort) { out <- got{"STUN", string(msg), from} },
+	}
+	before := heap()
+	from, _ := listen(t, "udp4", nil)
+	for range sockets {
+		_, at := listen(t, "udp4", h)
+		if err := from.Send([]byte("\x00check"), at); err != nil {
+			t.Fatal(err)
+		}
+		if g := next(t, out); g.b != "\x00check" {
+			t.Fatalf("got %q", g.b)
+		}
+	}
+	cost := int64(heap()) - int64(before)
+	t.Logf("%d KiB for %d sockets", cost>>10, sockets)
+	if cost > most {
+		t.Errorf("%d MiB for %d sockets", cost>>20, sockets)
 	}
 }
