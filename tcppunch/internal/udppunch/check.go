@@ -49,6 +49,9 @@ func (m *Mesh) Hold(ctx context.Context, port *Port, remote netip.AddrPort, at S
 	if p == nil || !m.claim(p) {
 		return
 	}
+	m.mu.Lock()
+	p.again = func() { m.Hold(ctx, port, remote, at, tag) }
+	m.mu.Unlock()
 	role := at(time.Now())
 	m.send(k, role.TTL)
 	go func() {
@@ -71,6 +74,9 @@ func (m *Mesh) pair(k pairKey, tag any) *pair {
 	defer m.mu.Unlock()
 	p := m.pairs[k]
 	if p == nil {
+		if len(m.pairs) >= maxPairs/2 {
+			m.sweep()
+		}
 		if len(m.pairs) >= maxPairs || !m.sockets[k.socket] {
 			return nil
 		}
@@ -81,6 +87,19 @@ func (m *Mesh) pair(k pairKey, tag any) *pair {
 		p.tag = tag
 	}
 	return p
+}
+
+// sweep forgets pairs of which nothing has come in time.
+func (m *Mesh) sweep() {
+	for k, p := range m.pairs {
+		if p.held || p.valid || time.Since(p.born) < answerTime || p.heard && !p.alone {
+			continue
+		}
+		if p.alone {
+			m.reflexive--
+		}
+		delete(m.pairs, k)
+	}
 }
 
 // claim tells whether a goroutine shall be started that sends this pair's checks.
@@ -160,7 +179,10 @@ func (m *Mesh) isValid(p *pair) bool {
 }
 
 // send sends one check.
-func (m *Mesh) send(k pairKey, ttl int) {
+func (m *Mesh) send(k pairKey, ttl int) { m.sendCheck(k, ttl, false) }
+
+// sendCheck sends one check, perhaps with the word that a stream begins.
+func (m *Mesh) sendCheck(k pairKey, ttl int, begin bool) {
 	m.mu.Lock()
 	if m.cfg == nil || m.closed.Err() != nil {
 		m.mu.Unlock()
@@ -171,7 +193,7 @@ func (m *Mesh) send(k pairKey, ttl int) {
 		m.mu.Unlock()
 		return
 	}
-	b, id, err := m.request(p.token[0])
+	b, id, err := m.request(p.token, begin)
 	if err == nil {
 		m.expect(id, k)
 	}
@@ -200,12 +222,19 @@ func (m *Mesh) expect(id [12]byte, k pairKey) {
 	}
 }
 
-// request makes a check. Callers hold mu.
-func (m *Mesh) request(token uint64) ([]byte, [12]byte, error) {
-	msg, err := codec.Build(codec.BindingRequest, codec.TransactionID,
-		codec.NewUsername(m.cfg.Peer.Ufrag+":"+m.own.Ufrag),
+// request makes a check. With begin it says, as ICE does with USE-CANDIDATE (RFC
+// 8445, section 7.2.5.3.4), that a stream begins, and which. Callers hold mu.
+func (m *Mesh) request(token uint64, begin bool) ([]byte, [12]byte, error) {
+	parts := []codec.Setter{
+		codec.BindingRequest, codec.TransactionID, codec.NewUsername(m.cfg.Peer.Ufrag + ":" + m.own.Ufrag),
 		codec.RawAttribute{Type: codec.AttrPriority, Value: []byte{0x6e, 0, 1, 0xff}}, // RFC 8445 wants one; nobody reads it
-		m.tieBreaker(), tokenOf(token), codec.NewShortTermIntegrity(m.cfg.Peer.Pwd), codec.Fingerprint)
+		m.tieBreaker(),
+	}
+	if begin {
+		parts = append(parts, codec.RawAttribute{Type: codec.AttrUseCandidate},
+			codec.RawAttribute{Type: attrToken, Value: binary.BigEndian.AppendUint64(nil, token)})
+	}
+	msg, err := codec.Build(append(parts, codec.NewShortTermIntegrity(m.cfg.Peer.Pwd), codec.Fingerprint)...)
 	if err != nil {
 		return nil, [12]byte{}, err
 	}
@@ -218,20 +247,16 @@ func (m *Mesh) tieBreaker() codec.RawAttribute {
 	return codec.RawAttribute{Type: codec.AttrICEControlling, Value: binary.BigEndian.AppendUint64(nil, m.number)}
 }
 
-// attrToken carries a random number of the pair, in the range of attributes that
+// attrToken carries the random number of a stream, in the range of attributes that
 // may be passed over (RFC 8489, section 18.3).
 const attrToken codec.AttrType = 0xC0DE
 
-func tokenOf(token uint64) codec.RawAttribute {
-	return codec.RawAttribute{Type: attrToken, Value: binary.BigEndian.AppendUint64(nil, token)}
-}
-
-// response answers a check. Our numbers in it are an addition to the RFC: who asks
-// may not hear of them otherwise before the first stream. Callers hold mu.
-func (m *Mesh) response(id [12]byte, to netip.AddrPort, token uint64) ([]byte, error) {
+// response answers a check. Our number in it is an addition to the RFC: who asks
+// may not hear of it otherwise before the first stream. Callers hold mu.
+func (m *Mesh) response(id [12]byte, to netip.AddrPort) ([]byte, error) {
 	msg, err := codec.Build(codec.BindingSuccess, codec.NewTransactionIDSetter(id),
 		&codec.XORMappedAddress{IP: to.Addr().AsSlice(), Port: int(to.Port())},
-		m.tieBreaker(), tokenOf(token), codec.NewShortTermIntegrity(m.own.Pwd), codec.Fingerprint)
+		m.tieBreaker(), codec.NewShortTermIntegrity(m.own.Pwd), codec.Fingerprint)
 	if err != nil {
 		return nil, err
 	}
@@ -243,10 +268,9 @@ var (
 	errNoFamily = errors.New("no socket of this address family")
 )
 
-// peerMessage checks a message of the peer's and returns its number and the pair's
-// token. A request is authenticated by our password, a response by the peer's.
-// Callers hold mu.
-func (m *Mesh) peerMessage(msg *codec.Message) (number, token uint64, err error) {
+// peerMessage checks a message of the peer's and returns its number. A request
+// is authenticated by our password, a response by the peer's. Callers hold mu.
+func (m *Mesh) peerMessage(msg *codec.Message) (number uint64, err error) {
 	want, pwd := "", m.cfg.Peer.Pwd
 	if msg.Type == codec.BindingRequest {
 		want, pwd = m.own.Ufrag+":"+m.cfg.Peer.Ufrag, m.own.Pwd
@@ -254,21 +278,17 @@ func (m *Mesh) peerMessage(msg *codec.Message) (number, token uint64, err error)
 	if want != "" {
 		name, err := msg.Get(codec.AttrUsername)
 		if err != nil || !bytes.Equal(name, []byte(want)) {
-			return 0, 0, errForeign
+			return 0, errForeign
 		}
 	}
 	v, err := msg.Get(codec.AttrICEControlling)
 	if err != nil || len(v) != 8 || binary.BigEndian.Uint64(v) == m.number { // or our own, reflected
-		return 0, 0, errForeign
-	}
-	t, err := msg.Get(attrToken)
-	if err != nil || len(t) != 8 {
-		return 0, 0, errForeign
+		return 0, errForeign
 	}
 	if err := codec.NewShortTermIntegrity(pwd).Check(msg); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	return binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(t), nil
+	return binary.BigEndian.Uint64(v), nil
 }
 
 // maxMessage bounds a STUN message that is looked at.
@@ -298,15 +318,19 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 		m.mu.Unlock()
 		return
 	}
-	number, token, err := m.peerMessage(msg)
+	number, err := m.peerMessage(msg)
 	if err != nil {
 		m.mu.Unlock()
 		return
 	}
 	k := pairKey{s, from}
 	p := m.pairs[k]
+	if p == nil && m.reflexive >= maxReflexive {
+		m.sweep()
+	}
 	if p == nil && m.reflexive < maxReflexive && m.sockets[s] {
 		p = newPair(nil)
+		p.alone = true
 		m.pairs[k] = p
 		m.reflexive++
 	}
@@ -314,9 +338,12 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 		m.mu.Unlock()
 		return
 	}
-	p.meets(number, token)
+	p.meets(number)
 	p.heard = true
-	answer, err := m.response(msg.TransactionID, from, p.token[0])
+	if t, err := msg.Get(attrToken); err == nil && len(t) == 8 && msg.Contains(codec.AttrUseCandidate) {
+		p.begun = binary.BigEndian.Uint64(t)
+	}
+	answer, err := m.response(msg.TransactionID, from)
 	m.mu.Unlock()
 	if err == nil {
 		s.Send(answer, from) //nolint:errcheck // lost, as any datagram may be
@@ -331,11 +358,11 @@ func (m *Mesh) asked(s *datagram.Socket, msg *codec.Message, from netip.AddrPort
 	p.wake()
 }
 
-// meets notes the peer's numbers. With others it is another run of the peer, and
-// what was valid has to be found out again.
-func (p *pair) meets(number, token uint64) {
-	if p.peer != number || p.token[1] != token {
-		p.peer, p.token[1], p.valid = number, token, false
+// meets notes the peer's number. With another one it is another run of the peer,
+// and what was valid has to be found out again.
+func (p *pair) meets(number uint64) {
+	if p.peer != number {
+		p.peer, p.valid, p.begun = number, false, 0
 	}
 }
 
@@ -355,14 +382,14 @@ func (m *Mesh) confirmed(s *datagram.Socket, msg *codec.Message, from netip.Addr
 		m.mu.Unlock()
 		return
 	}
-	number, token, err := m.peerMessage(msg)
+	number, err := m.peerMessage(msg)
 	p := m.pairs[check.key]
 	if err != nil || p == nil {
 		m.mu.Unlock()
 		return
 	}
 	delete(m.pending, msg.TransactionID)
-	p.meets(number, token)
+	p.meets(number)
 	first := !p.valid
 	p.valid = true
 	path, tell := m.path(check.key, p), m.cfg.Valid

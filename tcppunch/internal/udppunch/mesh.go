@@ -104,7 +104,7 @@ type Path struct {
 	RTT    time.Duration // of the check that was answered; 0 for Data
 	Tag    any           // what Hold or Probe was given, nil if the peer came first
 	Peer   uint64        // the peer's number, see Mesh.Number
-	Stream StreamID
+	Stream StreamID      // with Data; see Choose
 }
 
 // StreamID is what both sides know of a path and nobody who has not seen its
@@ -142,8 +142,12 @@ type pair struct {
 	valid bool          // ours was answered
 	held  bool          // a goroutine sends checks
 	kick  chan struct{} // heard or valid has become true
-	peer  uint64        // the peer's number
-	token [2]uint64     // ours of this pair, and the peer's
+	born  time.Time
+	alone bool   // nobody has foreseen it: the peer came first
+	peer  uint64 // the peer's number
+	again func() // sends checks anew, as Hold was told
+	token uint64 // of the stream that we may begin here
+	begun uint64 // of the one that the peer begins
 }
 
 // sent is a check on its way.
@@ -294,42 +298,70 @@ func (p *Port) socket(to netip.AddrPort) *datagram.Socket {
 func (m *Mesh) data(s *datagram.Socket, b []byte, from netip.AddrPort) {
 	m.mu.Lock()
 	p := m.pairs[pairKey{s, from}]
-	if m.cfg == nil || m.cfg.Data == nil || p == nil || !p.heard || m.closed.Err() != nil {
+	if m.cfg == nil || m.cfg.Data == nil || p == nil || p.begun == 0 || m.closed.Err() != nil {
 		m.mu.Unlock()
 		return
 	}
 	path, take := m.path(pairKey{s, from}, p), m.cfg.Data
+	path.Stream = m.stream(p.peer, p.begun)
 	m.mu.Unlock()
 	take(path, b)
 }
 
 func (m *Mesh) path(k pairKey, p *pair) Path {
-	return Path{Socket: k.socket, Remote: k.remote, Tag: p.tag, Peer: p.peer, Stream: m.stream(p)}
+	return Path{Socket: k.socket, Remote: k.remote, Tag: p.tag, Peer: p.peer}
+}
+
+// Choose tells the peer that a stream begins on a path, and returns its ID. The
+// datagrams of the stream may follow at once.
+func (m *Mesh) Choose(p Path) StreamID {
+	k := pairKey{p.Socket, p.Remote}
+	m.mu.Lock()
+	pair := m.pairs[k]
+	if pair == nil || m.cfg == nil {
+		m.mu.Unlock()
+		return StreamID{}
+	}
+	pair.token++ // another stream than the last one here
+	id := m.stream(p.Peer, pair.token)
+	m.mu.Unlock()
+	for range 2 { // one may be lost
+		m.sendCheck(k, 0, true)
+	}
+	return id
+}
+
+// Forget has a path found valid anew: a stream on it has failed.
+func (m *Mesh) Forget(p Path) {
+	m.mu.Lock()
+	pair := m.pairs[pairKey{p.Socket, p.Remote}]
+	if pair == nil {
+		m.mu.Unlock()
+		return
+	}
+	pair.valid = false
+	again := pair.again
+	m.mu.Unlock()
+	if again != nil {
+		again()
+	}
 }
 
 // stream mixes what both sides know, that of the larger number first.
-func (m *Mesh) stream(p *pair) StreamID {
-	ours := endID{m.number, p.token[0], m.own.Pwd}
-	theirs := endID{p.peer, p.token[1], m.cfg.Peer.Pwd}
-	if ours.number < theirs.number {
-		ours, theirs = theirs, ours
+func (m *Mesh) stream(peer, token uint64) StreamID {
+	x, y, a, b := m.number, peer, m.own.Pwd, m.cfg.Peer.Pwd
+	if x < y {
+		x, y, a, b = y, x, b, a
 	}
-	b := []byte("tcppunch/1 stream")
-	for _, e := range []endID{ours, theirs} {
-		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, e.number), e.token)
-		b = append(b, e.pwd...)
+	mix := []byte("tcppunch/1 stream")
+	for _, n := range []uint64{x, y, token} {
+		mix = binary.BigEndian.AppendUint64(mix, n)
 	}
-	return sha256.Sum256(b)
-}
-
-// endID is what one side tells of itself on a path.
-type endID struct {
-	number, token uint64
-	pwd           string
+	return sha256.Sum256(append(mix, a+" "+b...))
 }
 
 func newPair(tag any) *pair {
-	return &pair{tag: tag, kick: make(chan struct{}, 1), token: [2]uint64{random64()}}
+	return &pair{tag: tag, kick: make(chan struct{}, 1), born: time.Now(), token: random64()}
 }
 
 func random64() uint64 {

@@ -74,9 +74,10 @@ func TestCheck(t *testing.T) {
 	if pa.Remote != b.addr() || pb.Remote != a.addr() || pa.Tag != "tag" || pb.Tag != nil || pa.RTT <= 0 {
 		t.Errorf("got %+v and %+v", pa, pb)
 	}
-	if pa.Stream != pb.Stream || pa.Peer != b.Number() || pb.Peer != a.Number() {
-		t.Errorf("the sides do not agree on the stream: %x and %x", pa.Stream, pb.Stream)
+	if pa.Peer != b.Number() || pb.Peer != a.Number() {
+		t.Errorf("the numbers are %x and %x", pa.Peer, pb.Peer)
 	}
+	a.Choose(pa)
 	if err := pa.Socket.Send([]byte("\xffdata"), pa.Remote); err != nil {
 		t.Fatal(err)
 	}
@@ -90,31 +91,65 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Each path has a stream of its own, on both sides the same.
-func TestStreamOfPath(t *testing.T) {
+// Each stream has an ID of its own, on both sides the same.
+func TestStreamIDs(t *testing.T) {
 	a, b := newNode(t), newNode(t)
+	streams := make(chan StreamID, 16)
 	a.start(b, nil)
-	b.start(a, nil)
+	b.start(a, func(c *Config) { c.Data = func(p Path, _ []byte) { streams <- p.Stream } })
 	second, err := b.Listen(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.Probe(a.port, b.addr(), 0, nil)
 	a.Probe(a.port, netip.AddrPortFrom(b.addr().Addr(), second.Number()), 0, nil)
-	byPort := map[uint16]StreamID{}
+	seen := map[StreamID]bool{}
 	for range 2 {
 		p := a.await(t)
-		byPort[p.Remote.Port()] = p.Stream
-	}
-	for range 2 {
-		p := b.await(t)
-		if got, want := p.Stream, byPort[p.Socket.Local().Port()]; got != want {
-			t.Errorf("port %d: the sides do not agree", p.Socket.Local().Port())
+		for range 2 { // the second replaces the first
+			id := a.Choose(p)
+			if err := p.Socket.Send([]byte("\xffdata"), p.Remote); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case got := <-streams:
+				if got != id || seen[id] {
+					t.Errorf("got %x, want %x, and never twice", got, id)
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatal("no datagram")
+			}
+			seen[id] = true
 		}
 	}
-	if byPort[b.port.Number()] == byPort[second.Number()] {
-		t.Error("one stream for two paths")
+}
+
+// A path that was given up is found again, by the schedule that it had.
+func TestForget(t *testing.T) {
+	a, b := newNode(t), newNode(t)
+	a.start(b, nil)
+	b.start(a, nil)
+	a.Hold(t.Context(), a.port, b.addr(), always(Role{First: 20 * time.Millisecond}), "tag")
+	p := a.await(t)
+	a.Forget(p)
+	if again := a.await(t); again.Remote != p.Remote || again.Tag != "tag" {
+		t.Errorf("got %+v", again)
 	}
+}
+
+// What never answers does not fill the mesh for good.
+func TestSweep(t *testing.T) {
+	a, b := newNode(t), newNode(t)
+	a.start(b, nil)
+	for i := range maxPairs + 10 {
+		remote := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), 9)
+		if p := a.pair(pairKey{a.port.v4, remote}, nil); p != nil {
+			p.born = p.born.Add(-answerTime)
+		}
+	}
+	b.start(a, nil)
+	a.Probe(a.port, b.addr(), 0, nil)
+	a.await(t)
 }
 
 // A probe that is sent once comes to the same, and a port with a valid path stays.
@@ -191,8 +226,8 @@ func TestPeerRestarts(t *testing.T) {
 	clear(b.pairs)
 	b.mu.Unlock()
 	b.Hold(t.Context(), b.port, a.addr(), always(Role{First: 20 * time.Millisecond}), nil)
-	if again := a.await(t); again.Stream == first.Stream {
-		t.Error("the same stream for two runs of the peer")
+	if again := a.await(t); again.Peer == first.Peer {
+		t.Error("two runs of the peer taken for one")
 	}
 }
 
@@ -244,12 +279,12 @@ func FuzzMessage(f *testing.F) {
 	}
 	m.Start(&Config{Local: own, Peer: peer})
 	m.mu.Lock()
-	request, _, _ := m.request(1)
-	response, _ := m.response([12]byte{1}, netip.MustParseAddrPort("192.0.2.1:1"), 2)
+	request, _, _ := m.request(1, true)
+	response, _ := m.response([12]byte{1}, netip.MustParseAddrPort("192.0.2.1:1"))
 	m.mu.Unlock()
 	other := New()
 	other.Start(&Config{Local: peer, Peer: own})
-	fromPeer, _, _ := other.request(3)
+	fromPeer, _, _ := other.request(3, true)
 	f.Add(request)
 	f.Add(response)
 	f.Add(fromPeer)
