@@ -95,7 +95,7 @@ var errSilent = errors.New("no answer")
 // dialError explains why the race has led to nothing.
 func dialError(log attemptLog, cause error) *DialError {
 	e := &DialError{Attempts: log.list(), errs: []error{ErrNoPath, cause}}
-	sum, udp := summarise(e.Attempts)
+	sum, tcp, udp := summarise(e.Attempts)
 	e.Answered = len(sum[refused])+len(sum[broken])+len(sum[rejected]) > 0
 	switch {
 	case errors.Is(cause, ErrRejected):
@@ -109,7 +109,7 @@ func dialError(log attemptLog, cause error) *DialError {
 		e.errs = append(e.errs, ErrNoNetwork)
 		fallthrough
 	default:
-		e.Reason = sum.reason(udp)
+		e.Reason = sum.reason(tcp, udp)
 	}
 	return e
 }
@@ -148,11 +148,11 @@ func classOf(e *AttemptError) class {
 type summary map[class][]string
 
 // Of UDP, which is tried beside TCP and comes to the same addresses, it only tells
-// whether it was tried, unless there is nothing else.
-func summarise(es []*AttemptError) (s summary, udp bool) {
+// whether it was tried in vain, unless there is nothing else.
+func summarise(es []*AttemptError) (s summary, tcp, udp bool) {
 	s = summary{}
 	isTCP := func(e *AttemptError) bool { return e.Network != "kcp" }
-	tcp := slices.ContainsFunc(es, isTCP)
+	tcp = slices.ContainsFunc(es, isTCP)
 	for _, e := range es {
 		udp = udp || !isTCP(e)
 		if tcp && !isTCP(e) {
@@ -171,14 +171,17 @@ func summarise(es []*AttemptError) (s summary, udp bool) {
 	for _, addrs := range s {
 		slices.Sort(addrs)
 	}
-	return s, udp
+	return s, tcp, udp
 }
 
 // reason says what is known, the most telling first.
-func (s summary) reason(udp bool) string {
+func (s summary) reason(tcp, udp bool) string {
 	refuse := "both routers refuse incoming TCP even in answer to an outgoing one"
-	if udp {
-		refuse += ", and UDP is blocked"
+	switch {
+	case !tcp && udp:
+		refuse = "UDP does not get through"
+	case udp:
+		refuse += ", and UDP does not get through"
 	}
 	list := func(c class) string { return strings.Join(withoutPorts(s[c]), ", ") }
 	var text string

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
 	"github.com/tcppunch/tcppunch/tcppunch/internal/udppunch"
@@ -30,6 +31,7 @@ type Local struct {
 	hosts    []netip.Addr
 	mesh     *udppunch.Mesh // of the UDP ports, nil where there are none
 	later    bool           // the mesh is that of an earlier round
+	rest     func()         // ends what keeps mappings alive; may be nil
 }
 
 // A laneSet is the local ports of one protocol.
@@ -57,7 +59,38 @@ func Gather(ctx context.Context, cfg *Config) (*Local, error) {
 		l.Close()
 		return nil, err
 	}
-	return l, l.ask(ctx, cfg)
+	if err := l.ask(ctx, cfg); err != nil {
+		return nil, err
+	}
+	l.refresh()
+	return l, nil
+}
+
+// refreshEvery is how often a UDP mapping is used that people are telling each other:
+// routers forget it after 30 s or more.
+const refreshEvery = 20 * time.Second
+
+// refresh keeps the mappings of UDP ports until Close. An open connection does that
+// for those of TCP.
+func (l *Local) refresh() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, ln := range l.udp.lanes {
+		if len(ln.seen) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			for sleep(ctx, refreshEvery) == nil {
+				limited, cancel := context.WithTimeout(ctx, stunTime)
+				ln.udp.Query(limited, ln.seen[0].server) //nolint:errcheck // that it was sent is enough
+				cancel()
+			}
+		})
+	}
+	l.rest = func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // openServerless takes the port that the peer knows, and the spare ones.
@@ -147,7 +180,11 @@ func (l *Local) openFresh(ctx context.Context, cfg *Config) error {
 // ask asks STUN about all ports; where these come in a sequence, about a few more.
 // It closes l when ctx ends.
 func (l *Local) ask(ctx context.Context, cfg *Config) error {
-	askBoth(ctx, l.tcp.lanes, l.udp.lanes, cfg.STUN)
+	late := udpLate
+	if l.later {
+		late = udpLateAgain
+	}
+	askBoth(ctx, l.tcp.lanes, l.udp.lanes, cfg.STUN, late)
 	if cfg.Signaler != nil {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.tcp.feel(ctx, cfg.STUN, func() (*lane, error) { return openTCP(ctx) }) })
@@ -292,6 +329,9 @@ func (l *Local) STUNError() error {
 
 // Close gives the ports back and lets the mappings go.
 func (l *Local) Close() error {
+	if l.rest != nil {
+		l.rest()
+	}
 	for _, ln := range slices.Concat(l.tcp.lanes, l.udp.lanes) {
 		ln.close()
 	}

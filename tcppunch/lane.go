@@ -22,10 +22,11 @@ const (
 	minSecond = 100 * time.Millisecond
 	// maxServers bounds how many STUN servers a lane asks.
 	maxServers = 3
-	// udpLate is how much later than TCP's answers UDP's may come. They take half
-	// the time, so what is not there then was lost, or UDP is blocked, for which
-	// TCP shall not wait.
-	udpLate = 10 * time.Millisecond
+	// udpLate is how much later than TCP's answers UDP's may come. Of one server
+	// they take half the time, so what is not there then was lost, or UDP is
+	// blocked, for which TCP shall not wait. After the first round there is time.
+	udpLate      = 10 * time.Millisecond
+	udpLateAgain = 500 * time.Millisecond
 	// tcpLate is how much later than UDP's TCP's may come: as long as it takes to
 	// send a SYN that was lost again, or this many times what UDP took.
 	tcpLate      = 1500 * time.Millisecond
@@ -54,7 +55,7 @@ func (l *lane) number() uint16 {
 
 // askBoth asks STUN about TCP ports and UDP ports at once. Neither waits much
 // longer than the other needs.
-func askBoth(ctx context.Context, tcp, udp []*lane, servers []string) {
+func askBoth(ctx context.Context, tcp, udp []*lane, servers []string, late time.Duration) {
 	tcpCtx, endTCP := context.WithCancel(ctx)
 	defer endTCP()
 	udpCtx, endUDP := context.WithCancel(ctx)
@@ -65,7 +66,7 @@ func askBoth(ctx context.Context, tcp, udp []*lane, servers []string) {
 		defer close(tcpDone)
 		askAll(tcpCtx, tcp, servers)
 		if anyMapped(tcp) {
-			time.AfterFunc(udpLate, endUDP)
+			time.AfterFunc(late, endUDP)
 		}
 	}()
 	go func() {

@@ -37,11 +37,25 @@ func (r *race) nominate(ctx context.Context) (*link, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if r.controller {
-		return r.choose(ctx, first)
+	for {
+		part := r.beChosen
+		if r.controller {
+			part = r.choose
+		}
+		l, err := part(ctx, first)
+		var turned *turnedError
+		if !errors.As(err, &turned) {
+			return l, err
+		}
+		first, r.controller = []*link{turned.link}, turned.link.controls
 	}
-	return r.beChosen(ctx, first)
 }
+
+// A turnedError is a connection on which the roles are not those of the ones before:
+// with SideEither, the peer was started again.
+type turnedError struct{ link *link }
+
+func (*turnedError) Error() string { return "the peer has another role now" }
 
 // choose is the controller's side: it nominates the best connection, and the
 // next best if that one breaks, or stays silent, before it is acknowledged. TCP
@@ -68,9 +82,10 @@ func (r *race) choose(ctx context.Context, ready []*link) (*link, error) {
 		}
 		select {
 		case l := <-r.links:
-			if l.controls != r.controller { // another one than it was
-				l.drop()
-				continue
+			if l.controls != r.controller {
+				p.end()
+				dropAll(ready)
+				return nil, &turnedError{l}
 			}
 			ready = append(ready, l)
 		case <-graceOver:
@@ -156,6 +171,19 @@ func (r *race) propose(ctx context.Context, l *link) *proposal {
 	return p
 }
 
+// end gives it up, if there is one.
+func (p *proposal) end() {
+	if p != nil {
+		p.giveUp()
+	}
+}
+
+func dropAll(ls []*link) {
+	for _, l := range ls {
+		l.drop()
+	}
+}
+
 func (p *proposal) stale() bool { return p != nil && p.overdue }
 
 func (p *proposal) answer() <-chan error {
@@ -239,7 +267,9 @@ func (l *link) expect(want byte) error {
 // beChosen is the other side: it acknowledges the first nomination.
 func (r *race) beChosen(ctx context.Context, first []*link) (*link, error) {
 	nominated := make(chan *link)
+	var all []*link
 	stayWith := func(l *link) {
+		all = append(all, l)
 		r.wg.Go(func() {
 			if err := l.awaitNomination(ctx); err != nil {
 				l.drop()
@@ -257,9 +287,9 @@ func (r *race) beChosen(ctx context.Context, first []*link) (*link, error) {
 	for {
 		select {
 		case l := <-r.links:
-			if l.controls != r.controller { // another one than it was
-				l.drop()
-				continue
+			if l.controls != r.controller {
+				dropAll(all)
+				return nil, &turnedError{l}
 			}
 			stayWith(l)
 		case l := <-nominated:

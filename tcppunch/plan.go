@@ -143,6 +143,7 @@ type situation struct {
 	ttl          int // of openers
 	sockets      int // at once
 	udp          bool
+	answered     [2]bool // with udp: STUN servers have answered mine, theirs by TCP
 	mine, theirs report
 }
 
@@ -175,17 +176,22 @@ func plan(s situation) roundPlan {
 	return p
 }
 
-// blocked tells on which side no STUN server has answered over UDP, "" if on none.
-// One round's answers may be lost.
+// blocked tells on which side the STUN servers answer by TCP and not by UDP, "" if
+// on none. One round's answers may be lost.
 func (s situation) blocked() string {
 	switch {
 	case s.round == 0:
-	case s.mine.class(0) == unmapped:
-		return "this side's network blocks it"
-	case s.theirs.class(0) == unmapped:
-		return "the other side's network blocks it"
+	case s.answered[0] && !s.mine.mapped():
+		return "no server answers this side"
+	case s.answered[1] && !s.theirs.mapped():
+		return "no server answers the other side"
 	}
 	return ""
+}
+
+// mapped tells whether any STUN server has answered.
+func (r report) mapped() bool {
+	return slices.ContainsFunc(r.Lanes, func(l laneReport) bool { return len(l.Mapped) > 0 })
 }
 
 // direct adds the peer's own addresses: private ones with Plain, all others

@@ -75,6 +75,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 		peerSeen: make(chan struct{}, 1),
 		rejected: make(chan error, 1),
 		noTCP:    make(chan struct{}),
+		udp:      datagrams{live: map[pathKey]*stream{}, begun: map[udppunch.StreamID]bool{}},
 		dialling: map[Kind]int{}, shaking: map[Kind]int{},
 		trying: map[netip.Addr]int{}, strikes: map[netip.Addr]int{}, all: map[*link]bool{},
 	}
@@ -406,8 +407,10 @@ func (r *race) finish(winner *link) {
 	r.wg.Wait()
 	r.mu.Lock() // the mesh's goroutines may still have something to say
 	defer r.mu.Unlock()
-	for _, a := range r.udp.tried {
-		r.log.add(a, errSilent)
+	if !r.udp.through {
+		for _, a := range r.udp.tried {
+			r.log.add(a, errSilent)
+		}
 	}
 	for l := range r.all {
 		if l != winner {

@@ -19,6 +19,7 @@ type room struct {
 	peer    report        // of TCP
 	peerUDP *report       // nil if the peer does not use it
 	peerICE udppunch.Credentials
+	udp     bool               // UDP has been started
 	locals  []*Local           // of the rounds since
 	end     context.CancelFunc // ends what the last round had only for itself
 	idle    bool               // there is nothing that could be tried
@@ -254,6 +255,9 @@ func (rm *room) gather(ctx context.Context, n int, known NAT) (*round, error) {
 func (rm *room) learn(m message) error {
 	r := rm.race
 	rm.peer, rm.peerUDP = *m.Report, m.UDP
+	if m.ICE != nil && !rm.udp {
+		rm.peerICE = *m.ICE
+	}
 	fp := fingerprint(m.Fingerprint)
 	if !r.pin.isZero() {
 		if fp != r.pin {
@@ -265,9 +269,6 @@ func (rm *room) learn(m message) error {
 		return fmt.Errorf("%w: its certificate is our own", errMessage)
 	}
 	r.pin, r.controller, r.known = fp, controls(r.cfg.Side, r.id.fp, fp), time.Now()
-	if m.ICE != nil {
-		rm.peerICE = *m.ICE
-	}
 	if f := r.cfg.Trace.PeerKnown; f != nil {
 		f()
 	}
@@ -278,12 +279,13 @@ func (rm *room) learn(m message) error {
 // only for itself, ports that were guessed, ends.
 func (rm *room) begin(ctx context.Context, rd *round) {
 	r := rm.race
+	udp := rd.mineUDP != nil && rm.peerUDP != nil
+	if udp && !rm.udp {
+		rm.udp = true
+		r.startUDP(rd.local.mesh, &udppunch.Config{Peer: rm.peerICE})
+	}
 	if rd.n == 0 {
-		r.samePublic = samePublicAddress(rd.mine, rm.peer)
-		if rd.mineUDP != nil && rm.peerUDP != nil {
-			r.samePublic = r.samePublic || samePublicAddress(*rd.mineUDP, *rm.peerUDP)
-			r.startUDP(rd.local.mesh, &udppunch.Config{Peer: rm.peerICE})
-		}
+		r.samePublic = samePublicAddress(rd.mine, rm.peer) || udp && samePublicAddress(*rd.mineUDP, *rm.peerUDP)
 		defer close(rm.known)
 	} else {
 		rm.end()
@@ -296,7 +298,8 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 	s := situation{side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer}
 	rd.plan = plan(s)
 	overTCP, overUDP := s.over(rd.plan), unused
-	if rd.mineUDP != nil && rm.peerUDP != nil {
+	if udp {
+		s.answered = [2]bool{rd.mine.mapped(), rm.peer.mapped()}
 		s.udp, s.mine, s.theirs = true, *rd.mineUDP, *rm.peerUDP
 		rd.planUDP = plan(s)
 		overUDP = s.over(rd.planUDP)

@@ -48,12 +48,25 @@ func (s *stream) closeSocket() {
 // A datagrams is the UDP part of a race. Its fields are guarded by race.mu.
 type datagrams struct {
 	mesh    *udppunch.Mesh
-	streams int             // that were begun
+	streams int             // that live
 	ranks   []int           // of those that have not failed
 	spare   []udppunch.Path // valid, and not used
 	tried   []Attempt       // that had no answer yet
 	through bool            // a path was valid
+	clock   timetable       // serverless: the roles of the first port
+	peer    uint64          // whose paths these are
+	live    map[pathKey]*stream
+	begun   map[udppunch.StreamID]bool
 }
+
+type pathKey struct {
+	socket *datagram.Socket
+	remote netip.AddrPort
+}
+
+// maxBegun bounds how many streams a peer may begin in one Dial: one for each time
+// that it is started again, and some more.
+const maxBegun = 256
 
 // startUDP lets UDP paths come about. Of each that does, the controlling side makes
 // a stream as soon as it is better than those that it has made.
@@ -69,18 +82,18 @@ func (r *race) startUDP(mesh *udppunch.Mesh, cfg *udppunch.Config) {
 func (r *race) pathValid(p udppunch.Path) {
 	a := attemptOf(p)
 	r.mu.Lock()
-	first := !r.udp.through
 	r.udp.through = true
 	r.udp.tried = slices.DeleteFunc(r.udp.tried, func(t Attempt) bool { return t.Remote == a.Remote && t.Local == a.Local })
 	r.mu.Unlock()
-	if first {
-		r.udpFirst.Store(time.Now().UnixNano())
-	}
+	r.udpFirst.CompareAndSwap(0, time.Now().UnixNano())
 	if f := r.cfg.Trace.AttemptDone; f != nil {
 		f(a, nil)
 	}
 	if r.controlsPath(p) {
 		r.mu.Lock()
+		if r.udp.peer != p.Peer { // it was started again: what led to the other run is of no use
+			r.udp.peer, r.udp.spare, r.udp.ranks = p.Peer, nil, nil
+		}
 		r.udp.spare = append(r.udp.spare, p)
 		r.mu.Unlock()
 		r.nextStream()
@@ -117,6 +130,7 @@ func (r *race) nextStream() {
 	}
 	r.udp.spare = slices.Delete(r.udp.spare, best, best+1)
 	r.mu.Unlock()
+	p.Stream = r.udp.mesh.Choose(p)
 	r.beginStream(p)
 }
 
@@ -129,15 +143,16 @@ func (r *race) pathData(p udppunch.Path, _ []byte) {
 
 // beginStream makes a stream and has it authenticated.
 func (r *race) beginStream(p udppunch.Path) {
-	a := attemptOf(p)
+	a := r.atThisTime(attemptOf(p))
 	a.Connected = time.Now()
 	a.Local = netip.AddrPortFrom(sourceOf(p.Remote), p.Socket.Local().Port())
 	rank := a.Kind.rank()
 	r.mu.Lock()
-	if r.finished || r.udp.streams >= maxStreams {
+	if r.finished || r.udp.streams >= maxStreams || r.udp.begun[p.Stream] || len(r.udp.begun) >= maxBegun {
 		r.mu.Unlock()
 		return
 	}
+	r.udp.begun[p.Stream] = true
 	r.udp.streams++
 	r.udp.ranks = append(r.udp.ranks, rank)
 	r.wg.Add(1)
@@ -145,18 +160,71 @@ func (r *race) beginStream(p udppunch.Path) {
 	s := &stream{socket: p.Socket, Conn: kcpconn.New(p.Socket, p.Remote, &kcpconn.Config{
 		ID: binary.BigEndian.Uint32(p.Stream[:]), Key: p.Stream[4:], Client: r.controlsPath(p),
 	})}
+	r.replace(pathKey{p.Socket, p.Remote}, s)
 	go func() {
 		defer r.wg.Done()
 		r.run(s, a, a.Start)
-		r.mu.Lock()
-		if i := slices.Index(r.udp.ranks, rank); i >= 0 {
-			r.udp.ranks = slices.Delete(r.udp.ranks, i, i+1)
-		}
-		r.mu.Unlock()
-		if r.life.Err() == nil && r.controlsPath(p) { // it has failed: perhaps another path does better
-			r.nextStream()
-		}
+		r.streamEnded(p, s, rank)
 	}()
+}
+
+// replace ends the stream that was on a path: who begins another one there has given
+// it up.
+func (r *race) replace(k pathKey, s *stream) {
+	r.mu.Lock()
+	old := r.udp.live[k]
+	r.udp.live[k] = s
+	r.mu.Unlock()
+	if old != nil {
+		old.Discard()
+	}
+}
+
+// streamEnded makes room after a stream that has failed. The path is found valid
+// anew, as the peer may have been started again; and if there is another one, that
+// is taken.
+func (r *race) streamEnded(p udppunch.Path, s *stream, rank int) {
+	r.mu.Lock()
+	k := pathKey{p.Socket, p.Remote}
+	replaced := r.udp.live[k] != s
+	if !replaced {
+		delete(r.udp.live, k)
+	}
+	r.udp.streams--
+	if i := slices.Index(r.udp.ranks, rank); i >= 0 {
+		r.udp.ranks = slices.Delete(r.udp.ranks, i, i+1)
+	}
+	if r.udp.streams == 0 {
+		r.udpFirst.Store(0) // whoever comes next: TCP has its head start again
+	}
+	r.mu.Unlock()
+	if replaced || sleep(r.life, streamPause) != nil {
+		return
+	}
+	if r.controlsPath(p) {
+		r.nextStream()
+	}
+	r.udp.mesh.Forget(p)
+}
+
+// streamPause is how long a path rests after a stream on it has failed.
+const streamPause = 300 * time.Millisecond
+
+// atThisTime gives an attempt without a room, which may be hours old, the slot that
+// it has succeeded in.
+func (r *race) atThisTime(a Attempt) Attempt {
+	r.mu.Lock()
+	at := r.udp.clock
+	r.mu.Unlock()
+	if at == nil {
+		return a
+	}
+	if a.Kind == KindPrivate {
+		at = plainly(at)
+	}
+	now := at(time.Now())
+	a.Start, a.Technique, a.TTL, a.Round = now.began, now.technique, now.ttl, now.round
+	return a
 }
 
 // attemptOf tells what led to a path.
@@ -296,6 +364,9 @@ func (r *race) serverlessUDP(ctx context.Context, local *Local, allowed map[neti
 	if local.mesh == nil {
 		return
 	}
+	r.mu.Lock()
+	r.udp.clock = byClock
+	r.mu.Unlock()
 	own, peer := serverlessICE(r.cfg.Side)
 	r.startUDP(local.mesh, &udppunch.Config{
 		Local: own, Peer: peer, Allowed: func(a netip.Addr) bool { return allowed[a] },

@@ -1,7 +1,9 @@
 package tcppunch
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -173,5 +175,80 @@ func TestDialKCPPortInUse(t *testing.T) {
 	}
 	if _, err := Dial(t.Context(), a); !errors.Is(err, ErrPortInUse) {
 		t.Errorf("got %v, want ErrPortInUse", err)
+	}
+}
+
+// With SideEither a peer that is started again may have the other role.
+func TestNominateTurned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNominators(t)
+		c, o := n.controller, n.other
+		c.cfg.Side, o.cfg.Side = SideEither, SideEither
+		old, _ := n.connect(KindPublic) // the peer ends before it is nominated
+		old.raw.Close()
+		gotC := n.start(c)
+		c.links <- old
+		synctest.Wait()
+		gotO := n.start(o)
+		lc, lo := n.connect(KindPublic)
+		lc.controls, lo.controls = false, true
+		c.links <- lc
+		o.links <- lo
+		a, b := <-gotC, <-gotO
+		if a.err != nil || b.err != nil || a.l != lc || b.l != lo {
+			t.Errorf("got %v and %v", a, b)
+		}
+		n.finish(lc, lo)
+	})
+}
+
+// scripted is a Signaler that says what it was told to, one message for each that is
+// sent.
+type scripted struct {
+	says chan []byte
+}
+
+func (s scripted) Send(context.Context, []byte) error { return nil }
+
+func (s scripted) Recv(ctx context.Context) ([]byte, error) {
+	select {
+	case b, ok := <-s.says:
+		if !ok {
+			return nil, io.EOF
+		}
+		return b, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// A peer that speaks of UDP only in a later round, or no more in one, harms nobody.
+func TestRoomLateUDP(t *testing.T) {
+	own := hostAddrs()
+	if len(own) == 0 {
+		t.Skip("this machine has no network")
+	}
+	// The peer is at this machine's own address, where nobody listens: nothing leaves it.
+	report := fmt.Sprintf(`{"hosts":[%q],"lanes":[{"port":9}]}`, own[0])
+	offer := func(round int, udp bool) []byte {
+		more := ""
+		if udp {
+			more = `,"udp":` + report + `,"ice":{"ufrag":"abcd","pwd":"abcdabcdabcdabcdabcdabcd"}`
+		}
+		fp := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
+		return fmt.Appendf(nil, `{"type":"offer","round":%d,"fingerprint":%q,"report":%s%s}`, round, fp, report, more)
+	}
+	for _, order := range [][]bool{{false, true, true}, {true, false, true}} {
+		s := scripted{make(chan []byte, 16)}
+		for round, udp := range order {
+			s.says <- offer(round, udp)
+			s.says <- fmt.Appendf(nil, `{"type":"go","round":%d}`, round)
+			s.says <- fmt.Appendf(nil, `{"type":"sync","round":%d}`, round)
+		}
+		close(s.says)
+		_, err := Dial(t.Context(), &Config{Side: SideB, Signaler: s, RoundTime: 50 * time.Millisecond})
+		if !errors.Is(err, ErrNoPath) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
