@@ -83,6 +83,8 @@ func (c *benchCmd) check() error {
 		return fmt.Errorf("--time must be %v to %v", bench.MinTime, bench.MaxTime)
 	case c.Streams < 1 || c.Streams > bench.MaxStreams:
 		return fmt.Errorf("--streams must be 1 to %d", bench.MaxStreams)
+	case c.Sockets < 1 || c.Sockets > 4096:
+		return errSockets
 	case c.Listen && (c.Given != "" || c.Code != "" || c.Peer != ""):
 		return errors.New("--listen waits for the other side: it takes no code and no address")
 	}
@@ -149,7 +151,7 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &c.codeFlags, via: anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
+	r := &rendezvous{flags: &c.codeFlags, via: c.anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -169,12 +171,14 @@ func (c *benchCmd) otherCommand() string {
 
 // meetPeer connects to the address that the other side has told.
 func (m *measuring) meetPeer(ctx context.Context) (net.Conn, error) {
-	m.stun = m.common.STUN
-	return m.cmd.serverless(ctx, m.common, anyWay(), tcppunch.SideEither, m.out)
+	if len(m.common.STUN) > 0 {
+		m.stun = stunServers(m.common.STUN)
+	}
+	return m.cmd.serverless(ctx, m.common, m.cmd.anyWay(), tcppunch.SideEither, m.out)
 }
 
 // anyWay is how the control connection is made: --via is about what is measured.
-func anyWay() *viaFlags { return &viaFlags{Via: "auto"} }
+func (c *benchCmd) anyWay() *viaFlags { return &viaFlags{Via: "auto", HeadStart: c.HeadStart} }
 
 // transports are what is measured, in this order.
 func (m *measuring) transports() []bench.Transport {

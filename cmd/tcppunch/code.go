@@ -62,6 +62,8 @@ type findFlags struct {
 
 var errNoWay = errors.New("tell where the two sides meet: at a server, for a short code (--server HOST), or at the other side's address (--peer ip:port, or --peer ask)")
 
+var errSockets = errors.New("--sockets must be 1 to 4096")
+
 // connect finds the peer and returns an authenticated connection. The code that
 // was given beside the flags may be empty.
 func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, given string, out *output) (*tcppunch.Conn, error) {
@@ -89,7 +91,7 @@ func (f *findFlags) checkWays(given string) error {
 	case f.Server == "":
 		return usage(errNoWay)
 	case f.Sockets < 1 || f.Sockets > 4096:
-		return usage(errors.New("--sockets must be 1 to 4096"))
+		return usage(errSockets)
 	}
 	if _, err := f.host(); err != nil {
 		return usage(err)

@@ -83,7 +83,7 @@ func TestFallback(t *testing.T) {
 			recv := p.b.start("recv", send.code(), "--timeout=60s", "--out=out", "-v")
 			most := fallbackTime
 			if c.a.Ports == natlab.Random || c.b.Ports == natlab.Sequential {
-				most = 10 * time.Second // TCP has a longer head start where it has to search
+				most = 25 * time.Second // TCP has a longer head start where it has to search, and both need luck
 			}
 			wantVia(t, "kcp", most, send, recv, name)
 		})
@@ -110,6 +110,38 @@ func TestFallbackServerless(t *testing.T) {
 			time.Sleep(1500 * time.Millisecond)
 			recv := h.b.start("recv", "--timeout=60s", "--peer", to("home"), "--out=out")
 			wantVia(t, "kcp", 12*time.Second, send, recv, name)
+		})
+	}
+}
+
+// TestFallbackRestarted: a peer that is killed while UDP waits for TCP's head start, and
+// started again, is found again.
+func TestFallbackRestarted(t *testing.T) {
+	t.Parallel()
+	refuses := natlab.NAT{RefuseInboundSYN: true}
+	for _, sender := range []bool{true, false} {
+		t.Run(map[bool]string{true: "sender", false: "receiver"}[sender], func(t *testing.T) {
+			t.Parallel()
+			h := newHomes(t, refuses, refuses)
+			h.flags = []string{"-v", "--head-start=3s"}
+			name := h.a.file("file.bin", fileSize)
+			send, recv := h.send(name), h.recv()
+			hit := recv
+			if sender {
+				hit = send
+			}
+			hit.says("authenticated: UDP")
+			hit.Kill()
+			time.Sleep(time.Second)
+			if sender {
+				send = h.send(name)
+			} else {
+				recv = h.recv()
+			}
+			wantVia(t, "kcp", time.Minute, send, recv, name)
+			if e, _ := send.find("connected"); e.PunchMS > 15000 {
+				t.Errorf("the punch is said to have taken %.0f ms", e.PunchMS)
+			}
 		})
 	}
 }
