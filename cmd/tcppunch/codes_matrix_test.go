@@ -88,7 +88,7 @@ func TestCodesMatrix(t *testing.T) {
 func TestCodesUDP(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	most := 14
+	most := 10
 	if testing.Short() {
 		most = 2
 	}
