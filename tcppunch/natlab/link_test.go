@@ -84,6 +84,43 @@ func burst(t *testing.T, lab *natlab.Lab, log *packets, count, each int) []time.
 	return times
 }
 
+// TestReorderAndDuplicate: some packets are overtaken, and some come twice.
+func TestReorderAndDuplicate(t *testing.T) {
+	const count = 1000
+	lab := natlab.New(t, twoPublic(natlab.Link{Delay: 10 * time.Millisecond, Reorder: 0.1, Duplicate: 0.05}))
+	a, s := client{t, lab.Host("a")}.udp(7070), client{t, lab.Host("s")}.udp(7070)
+	to := netip.AddrPortFrom(lab.Host("s").Addr(), 7070)
+	go func() {
+		for i := range count {
+			a.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, uint32(i)), to) //nolint:errcheck // seen at the other end
+			time.Sleep(200 * time.Microsecond)
+		}
+	}()
+	seen := make(map[uint32]int)
+	late, last := 0, uint32(0)
+	for {
+		s.SetReadDeadline(time.Now().Add(time.Second)) //nolint:errcheck // the read tells
+		b := make([]byte, 8)
+		if n, err := s.Read(b); err != nil || n != 4 {
+			break
+		}
+		n := binary.BigEndian.Uint32(b)
+		if seen[n]++; n < last && seen[n] == 1 {
+			late++
+		}
+		last = max(last, n)
+	}
+	twice := 0
+	for _, n := range seen {
+		if n > 1 {
+			twice++
+		}
+	}
+	if len(seen) != count || late < count/20 || late > count/5 || twice < count/50 || twice > count/10 {
+		t.Errorf("of %d packets %d arrived, %d were overtaken, %d came twice", count, len(seen), late, twice)
+	}
+}
+
 func TestLoss(t *testing.T) {
 	lost := func(seed uint64) int {
 		top := twoPublic(natlab.Link{Loss: 0.1})

@@ -272,6 +272,8 @@ func (k Link) check() error {
 		return errors.New("delay, jitter, rate and queue must not be negative")
 	case !(k.Loss >= 0 && k.Loss <= 1):
 		return fmt.Errorf("loss is %v: want 0 to 1", k.Loss)
+	case !(k.Reorder >= 0 && k.Reorder <= 1 && k.Duplicate >= 0 && k.Duplicate <= 1):
+		return fmt.Errorf("reorder is %v and duplicate %v: want 0 to 1", k.Reorder, k.Duplicate)
 	case k.Hops > 60:
 		return fmt.Errorf("%d hops: want 60 at most", k.Hops)
 	}

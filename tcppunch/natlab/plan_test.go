@@ -108,6 +108,7 @@ func TestBadTopologies(t *testing.T) {
 		{"negative", nat(NAT{Ports: Sequential, Step: -2}), "must not be negative"},
 		{"blocked", nat(NAT{Blocked: []Protocol{99}}), "only TCP and UDP can be blocked"},
 		{"loss", nat(NAT{Link: Link{Loss: 1.5}}), "loss is 1.5: want 0 to 1"},
+		{"reorder", nat(NAT{Link: Link{Reorder: -1}}), "reorder is -1 and duplicate 0: want 0 to 1"},
 		{"delay", nat(NAT{Link: Link{Delay: -1}}), "must not be negative"},
 		{"hops", nat(NAT{Link: Link{Hops: 100}}), "100 hops"},
 	} {

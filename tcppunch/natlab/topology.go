@@ -112,6 +112,10 @@ type Link struct {
 	Jitter time.Duration
 	// Loss is the share of packets lost, from 0 to 1.
 	Loss float64
+	// Reorder is the share of packets, from 0 to 1, that are overtaken: they take half of Delay longer, at least 1 ms.
+	Reorder float64
+	// Duplicate is the share of packets, from 0 to 1, that arrive twice.
+	Duplicate float64
 	// Rate is the capacity in bits per second. Zero means no limit.
 	Rate int64
 	// Queue is how many bytes may wait for a limited link; what comes then is lost. The default is 100 ms worth of
@@ -127,18 +131,22 @@ type Link struct {
 
 // linkJSON is Link with durations as text.
 type linkJSON struct {
-	Delay  string  `json:"delay,omitempty"`
-	Jitter string  `json:"jitter,omitempty"`
-	Loss   float64 `json:"loss,omitempty"`
-	Rate   int64   `json:"rate,omitempty"`
-	Queue  int     `json:"queue,omitempty"`
-	Down   bool    `json:"down,omitempty"`
-	Hops   int     `json:"hops,omitempty"`
+	Delay     string  `json:"delay,omitempty"`
+	Jitter    string  `json:"jitter,omitempty"`
+	Loss      float64 `json:"loss,omitempty"`
+	Reorder   float64 `json:"reorder,omitempty"`
+	Duplicate float64 `json:"duplicate,omitempty"`
+	Rate      int64   `json:"rate,omitempty"`
+	Queue     int     `json:"queue,omitempty"`
+	Down      bool    `json:"down,omitempty"`
+	Hops      int     `json:"hops,omitempty"`
 }
 
 // MarshalJSON writes durations as text, such as "25ms".
 func (k Link) MarshalJSON() ([]byte, error) {
-	return json.Marshal(linkJSON{durationText(k.Delay), durationText(k.Jitter), k.Loss, k.Rate, k.Queue, k.Down, k.Hops})
+	return json.Marshal(linkJSON{
+		durationText(k.Delay), durationText(k.Jitter), k.Loss, k.Reorder, k.Duplicate, k.Rate, k.Queue, k.Down, k.Hops,
+	})
 }
 
 // UnmarshalJSON reads durations as text, such as "25ms".
@@ -155,7 +163,10 @@ func (k *Link) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	*k = Link{Delay: delay, Jitter: jitter, Loss: j.Loss, Rate: j.Rate, Queue: j.Queue, Down: j.Down, Hops: j.Hops}
+	*k = Link{
+		Delay: delay, Jitter: jitter, Loss: j.Loss, Reorder: j.Reorder, Duplicate: j.Duplicate,
+		Rate: j.Rate, Queue: j.Queue, Down: j.Down, Hops: j.Hops,
+	}
 	return nil
 }
 

@@ -65,6 +65,17 @@ func (w *wire) send(p *ip.Packet, d direction) {
 	}
 	at = max(at, w.state[d].last)
 	w.state[d].last = at
+	if k.Duplicate > 0 && w.rng.Float64() < k.Duplicate {
+		w.arrive(w.net.free.Clone(p), d, at)
+	}
+	if k.Reorder > 0 && w.rng.Float64() < k.Reorder {
+		at += int64(max(k.Delay/2, time.Millisecond)) // those that follow do not wait for it
+	}
+	w.arrive(p, d, at)
+}
+
+// arrive has p at the other end at a time, unless its TTL is too low.
+func (w *wire) arrive(p *ip.Packet, d direction, at int64) {
 	hops, ttl := len(w.routers), int(ip.TTL(p.IP()))
 	if ttl <= hops {
 		w.expire(p, d, ttl, at)
