@@ -6,6 +6,7 @@
 //	res, err := port.Query(ctx, server)              // our public address
 //	mesh.Start(&udppunch.Config{Peer: credentials, Valid: use})
 //	mesh.Hold(ctx, port, remote, schedule, nil)      // checks, until a path is there
+//	id := mesh.Choose(path)                          // here a stream begins: Config.Data, on the other side
 //
 // The checks are ICE's connectivity checks (RFC 8445, section 7): STUN Binding
 // requests, authenticated by credentials that the two sides have told each other.
@@ -23,7 +24,13 @@
 //	  |<----------------+--------+---response------|  valid for the opener
 //
 // A path is valid when a check of our own was answered: then datagrams arrive in
-// both directions.
+// both directions. Which of the two sides chooses a path is settled elsewhere. It
+// says so in one more check, with USE-CANDIDATE and the number of the stream, so
+// that datagrams are taken from nobody who does not know the credentials:
+//
+//	chooses                                        the other
+//	  |--check, USE-CANDIDATE, stream 7 ------------->|
+//	  |--datagrams of stream 7 ---------------------->|  Config.Data
 package udppunch
 
 import (
