@@ -258,6 +258,17 @@ func TestKCPBreaks(t *testing.T) {
 		recv.wantDone()
 		wantSame(t, filepath.Join(h.a.dir, "big.bin"), h.b.dir)
 	})
+	t.Run("reordering, duplicates and losses", func(t *testing.T) {
+		t.Parallel()
+		bad := natlab.Link{Rate: 50e6, Reorder: 0.02, Duplicate: 0.02, Loss: 0.01}
+		h := newHomes(t, natlab.NAT{Link: bad}, natlab.NAT{})
+		h.flags = []string{"--via=kcp"}
+		name := h.a.file("big.bin", 8<<20)
+		send, recv := h.send(name), h.recv()
+		send.wantDone()
+		recv.wantDone()
+		wantSame(t, name, h.b.dir)
+	})
 	t.Run("silence for good", func(t *testing.T) {
 		h, send, recv := start(t)
 		if err := h.lab.SetLink("office", natlab.Link{Down: true}); err != nil {
