@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -11,23 +13,79 @@ import (
 // return errors that wrap net.ErrClosed. By UDP, Close takes as long as it takes to
 // deliver what was written, as no kernel will go on with that.
 type Conn struct {
-	*tls.Conn
-	path     Path
-	controls bool
-	tune     *tuning // nil before the connection has been nominated
+	*tls.Conn // on a buffered connection
+	below     *buffered
+	path      Path
+	controls  bool
+	tune      *tuning // nil before the connection has been nominated
+
+	writing  sync.Mutex
+	writeErr error // what was held back did not go out; TLS does not know
 }
 
 func newConn(l *link, congestion string) *Conn {
-	return &Conn{Conn: l.Conn, path: l.path, controls: l.controls, tune: newTuning(l.raw, l.path.RTT, congestion)}
+	return &Conn{Conn: l.Conn, below: l.below, path: l.path, controls: l.controls, tune: newTuning(l.below.Conn, l.path.RTT, congestion)}
 }
 
-// Write sends bytes to the peer. On Linux it fits a TCP connection to its path
-// meanwhile, where the kernel lets it: BBR on a long path that loses packets,
-// and a larger send buffer where the path holds more than the kernel's own.
+// Write sends bytes to the peer. Much at once takes fewer system calls than the
+// same in parts. On Linux Write fits a TCP connection to its path meanwhile, where
+// the kernel lets it: BBR on a long path that loses packets, and a larger send
+// buffer where the path holds more than the kernel's own.
 func (c *Conn) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if len(b) <= maxRecord || c.below == nil {
+		return c.writeBatch(b)
+	}
+	sum := 0
+	for batch := range slices.Chunk(b, maxBatch) {
+		c.below.hold()
+		n, err := c.writeBatch(batch)
+		if flushErr := c.below.flush(); flushErr != nil {
+			c.writeErr = flushErr
+			return sum, flushErr
+		}
+		if sum += n; err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+func (c *Conn) writeBatch(b []byte) (int, error) {
+	if c.writeErr != nil {
+		return 0, c.writeErr
+	}
 	n, err := c.Conn.Write(b)
 	c.tune.wrote(n)
 	return n, err
+}
+
+// CloseWrite tells the peer that nothing more comes, after what is being written.
+// Reading goes on.
+func (c *Conn) CloseWrite() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.Conn.CloseWrite()
+}
+
+// Close tells the peer that this is the end, unless something is being written, and
+// closes the connection.
+func (c *Conn) Close() error {
+	if !c.writing.TryLock() { // this is to end the write
+		return c.NetConn().Close()
+	}
+	defer c.writing.Unlock()
+	return c.Conn.Close()
+}
+
+// NetConn is the connection below TLS: of use to ask the system about it. What
+// arrives there is for c to read.
+func (c *Conn) NetConn() net.Conn {
+	if c.below == nil { // made of a tls.Conn of somebody else's, as tests do
+		return c.Conn.NetConn()
+	}
+	return c.below.Conn
 }
 
 // Path tells which way the connection goes and how it came about.
@@ -39,16 +97,19 @@ func (c *Conn) Controls() bool { return c.controls }
 
 // Plain is the connection below TLS, fitted to its path as this one is: of use to
 // measure what encryption costs. Neither side may have anything to say on c any more.
-func (c *Conn) Plain() net.Conn { return &plainConn{c.NetConn(), c.tune} }
+func (c *Conn) Plain() net.Conn { return &plainConn{c.NetConn(), c} }
 
 type plainConn struct {
 	net.Conn
-	tune *tuning
+	above *Conn
 }
+
+// Read begins with what was read together with TLS's last record.
+func (c *plainConn) Read(b []byte) (int, error) { return c.above.below.rest(b) }
 
 func (c *plainConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	c.tune.wrote(n)
+	c.above.tune.wrote(n)
 	return n, err
 }
 

@@ -64,7 +64,7 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	if f := cfg.Trace.Nominated; f != nil {
 		f(winner.path)
 	}
-	if s, ok := winner.raw.(*stream); ok {
+	if s, ok := winner.below.Conn.(*stream); ok {
 		local.mesh.Release(s.socket)
 		s.owned.Store(true)
 	}

@@ -241,7 +241,7 @@ func worthWaiting(p Path, dialling, shaking map[Kind]int, near bool) bool {
 
 // propose nominates l and waits for the acknowledgement, until ctx ends.
 func (l *link) propose(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	stop := context.AfterFunc(ctx, func() { l.below.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
 	defer stop()
 	if _, err := l.Write([]byte{sayNominate}); err != nil {
 		return fmt.Errorf("nominating: %w", err)
@@ -306,7 +306,7 @@ func (r *race) beChosen(ctx context.Context, first []*link) (*link, error) {
 }
 
 func (l *link) awaitNomination(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { l.raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
+	stop := context.AfterFunc(ctx, func() { l.below.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
 	err := l.expect(sayNominate)
 	if !stop() && err == nil {
 		return context.Cause(ctx)

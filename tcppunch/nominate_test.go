@@ -2,7 +2,6 @@ package tcppunch
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -44,15 +43,9 @@ func (n *nominators) connect(k Kind) (c, o *link) { return n.connectBy("tcp", k)
 func (n *nominators) connectBy(network string, k Kind) (c, o *link) {
 	n.t.Helper()
 	pc, po := net.Pipe()
-	tc := tls.Client(pc, n.controller.id.tlsConfig(n.other.id.fp))
-	to := tls.Server(po, n.other.id.tlsConfig(n.controller.id.fp))
-	done := make(chan error)
-	go func() { done <- to.Handshake() }()
-	if err := errors.Join(tc.Handshake(), <-done); err != nil {
-		n.t.Fatal(err)
-	}
-	c = &link{Conn: tc, raw: pc, controls: true, path: Path{Network: network, Kind: k}, ended: make(chan struct{})}
-	o = &link{Conn: to, raw: po, path: Path{Network: network, Kind: k}, ended: make(chan struct{})}
+	c, o = secured(n.t, pc, po, n.controller.id, n.other.id)
+	c.controls = true
+	c.path, o.path = Path{Network: network, Kind: k}, Path{Network: network, Kind: k}
 	n.controller.keep(c, true)
 	n.other.keep(o, true)
 	return c, o
@@ -87,13 +80,13 @@ func (n *nominators) finish(winners ...*link) {
 		}
 		r.finish(winner)
 		for l := range r.all {
-			if closed := errors.Is(l.raw.SetDeadline(time.Time{}), io.ErrClosedPipe); closed == (l == winner) {
+			if closed := errors.Is(l.below.SetDeadline(time.Time{}), io.ErrClosedPipe); closed == (l == winner) {
 				n.t.Errorf("controller %v, %s link: closed %v, winner %v", r.controller, l.path.Kind, closed, l == winner)
 			}
 		}
 	}
 	for _, w := range winners {
-		w.raw.Close()
+		w.below.Close()
 	}
 }
 
@@ -156,7 +149,7 @@ func TestNominateAnother(t *testing.T) {
 		dead, _ := n.connect(KindPrivate) // the other side never reads it
 		broken, b := n.connect(KindPrivate)
 		c1, o1 := n.connect(KindPublic)
-		b.raw.Close()
+		b.below.Close()
 		start := time.Now()
 		n.controller.links <- dead
 		n.controller.count(n.controller.shaking, KindPrivate, 1)

@@ -84,7 +84,7 @@ func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 // A link is an authenticated connection that may be nominated.
 type link struct {
 	*tls.Conn
-	raw      net.Conn // below TLS
+	below    *buffered
 	path     Path
 	controls bool          // this side is the controller
 	ended    chan struct{} // closed when it is of no more use
@@ -94,7 +94,7 @@ type link struct {
 func (l *link) drop() {
 	l.once.Do(func() {
 		close(l.ended)
-		discard(l.raw)
+		discard(l.below.Conn)
 	})
 }
 
@@ -265,9 +265,10 @@ func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link
 	if err != nil {
 		return nil, fmt.Errorf("drawing roles with %v: %w", a.Remote, err)
 	}
-	conn := tls.Server(raw, conf)
+	below := newBuffered(raw)
+	conn := tls.Server(below, conf)
 	if controls {
-		conn = tls.Client(raw, conf)
+		conn = tls.Client(below, conf)
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
@@ -280,7 +281,7 @@ func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link
 			return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
 		}
 		stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
-		err = r.cfg.Auth(ctx, &Conn{Conn: conn, controls: controls}, exporter)
+		err = r.cfg.Auth(ctx, &Conn{Conn: conn, below: below, controls: controls}, exporter)
 		if !stop() && err == nil {
 			err = context.Cause(ctx)
 		}
@@ -288,7 +289,7 @@ func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link
 			return nil, fmt.Errorf("authenticating %v: %w", a.Remote, err)
 		}
 	}
-	return &link{Conn: conn, raw: raw, controls: controls, ended: make(chan struct{}), path: Path{
+	return &link{Conn: conn, below: below, controls: controls, ended: make(chan struct{}), path: Path{
 		Network: a.Network, Kind: a.Kind, Local: a.Local, Remote: a.Remote, Technique: a.Technique,
 		Lane: a.Lane, Round: a.Round, RTT: rtt,
 	}}, nil

@@ -185,7 +185,7 @@ func TestNominateTurned(t *testing.T) {
 		c, o := n.controller, n.other
 		c.cfg.Side, o.cfg.Side = SideEither, SideEither
 		old, _ := n.connect(KindPublic) // the peer ends before it is nominated
-		old.raw.Close()
+		old.below.Close()
 		gotC := n.start(c)
 		c.links <- old
 		synctest.Wait()

@@ -69,6 +69,9 @@ func (id *identity) tlsConfig(pin fingerprint) *tls.Config {
 		NextProtos:             []string{alpn},
 		ClientAuth:             tls.RequireAnyClientCert,
 		SessionTicketsDisabled: true,
+		// Small records at the start of a connection help who shows a part of
+		// what is not there yet.
+		DynamicRecordSizingDisabled: true,
 		// There is no name and no authority to verify: VerifyConnection and
 		// Config.Auth decide.
 		InsecureSkipVerify: true,

@@ -10,7 +10,7 @@ import (
 )
 
 // tcpPair returns the two ends of a connection over loopback.
-func tcpPair(t *testing.T) (a, b net.Conn) {
+func tcpPair(t testing.TB) (a, b net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -24,6 +24,19 @@ func tcpPair(t *testing.T) (a, b net.Conn) {
 		t.Fatal(err)
 	}
 	return a, b
+}
+
+// secured makes links of both ends of a connection; a is the client's.
+func secured(t testing.TB, a, b net.Conn, ia, ib *identity) (la, lb *link) {
+	t.Helper()
+	la, lb = &link{below: newBuffered(a), ended: make(chan struct{})}, &link{below: newBuffered(b), ended: make(chan struct{})}
+	la.Conn, lb.Conn = tls.Client(la.below, ia.tlsConfig(ib.fp)), tls.Server(lb.below, ib.tlsConfig(ia.fp))
+	done := make(chan error, 1)
+	go func() { done <- lb.HandshakeContext(t.Context()) }()
+	if err := errors.Join(la.HandshakeContext(t.Context()), <-done); err != nil {
+		t.Fatal(err)
+	}
+	return la, lb
 }
 
 // shake runs a handshake and returns the errors of both sides.

@@ -30,6 +30,11 @@ type TCPInfo struct {
 	// DeliveryRate is the rate at which bytes have lately arrived, in bytes per
 	// second.
 	DeliveryRate uint64
+	// Busy is how long there was something to send, or to be acknowledged, since the
+	// connection began, and ReceiverLimited how long of that the peer had no room.
+	Busy, ReceiverLimited time.Duration
+	// Unsent is the number of bytes that were written and could not be sent yet.
+	Unsent int
 }
 
 // TCPInfo returns what the kernel says of the connection. It returns false on

@@ -1,7 +1,6 @@
 package tcppunch
 
 import (
-	"crypto/tls"
 	"net"
 	"runtime"
 	"sync"
@@ -20,18 +19,11 @@ func connPair(t *testing.T, a, b net.Conn) (ca, cb *Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ta, tb := tls.Client(a, ia.tlsConfig(ib.fp)), tls.Server(b, ib.tlsConfig(ia.fp))
-	done := make(chan error, 1)
 	began := time.Now()
-	go func() { done <- tb.HandshakeContext(t.Context()) }()
-	if err := ta.HandshakeContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	path := Path{RTT: time.Since(began)}
-	ca, cb = newConn(&link{Conn: ta, raw: ta.NetConn(), path: path}, ""), newConn(&link{Conn: tb, raw: tb.NetConn(), path: path}, "")
+	la, lb := secured(t, a, b, ia, ib)
+	la.path.RTT = time.Since(began)
+	lb.path.RTT = la.path.RTT
+	ca, cb = newConn(la, ""), newConn(lb, "")
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return ca, cb
 }

@@ -11,6 +11,9 @@ type Info struct {
 	MinRTT            time.Duration // the least round trip of the last minutes; 0 where none is known yet
 	Window            int           // congestion window, in bytes
 	DeliveryRate      uint64        // bytes per second that lately arrived
+	Busy              time.Duration // how long there was something to send
+	ReceiverLimited   time.Duration // how long of that the peer's receive window held it back
+	Unsent            int           // bytes that wait in the send buffer and were not sent yet
 }
 
 const (

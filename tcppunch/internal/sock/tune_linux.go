@@ -159,6 +159,9 @@ func InfoOf(c *net.TCPConn) (i Info, ok bool) {
 			MinRTT:            least(info),
 			Window:            int(info.Snd_cwnd) * int(info.Snd_mss),
 			DeliveryRate:      info.Delivery_rate,
+			Busy:              time.Duration(info.Busy_time) * time.Microsecond,
+			ReceiverLimited:   time.Duration(info.Rwnd_limited) * time.Microsecond,
+			Unsent:            int(info.Notsent_bytes),
 		}
 	})
 	return i, ok
