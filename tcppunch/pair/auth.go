@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -29,10 +30,10 @@ var (
 )
 
 const (
-	version     = 1
-	label       = "tcppunch pair v1 "
-	minExporter = 32   // bytes
-	maxExporter = 1024 // bytes
+	version     = 2
+	label       = "tcppunch pair v1 " // before what is derived, which is the same in version 2
+	minExporter = 32                  // bytes
+	maxExporter = 1024                // bytes
 
 	startSize = 16 + 32 // salt and group element
 	replySize = 32      // group element
@@ -40,6 +41,7 @@ const (
 
 	flagInitiator = 1 << 0
 	flagWords     = 1 << 1
+	flagKey       = 1 << 2
 )
 
 // Guess reports whether an error of [Auth.Run] or [Seal] must be counted against a limit of guesses: the peer did learn whether
@@ -47,18 +49,25 @@ const (
 // side only are no guesses, and limits that count them would let strangers end a code.
 func Guess(err error) bool { return errors.Is(err, ErrWrongWords) || errors.Is(err, ErrUnproven) }
 
-// Auth proves to the peer of a connection that both know the same words, without showing the words to anybody who
-// does not. The zero value has no words.
+// Auth proves to the peer of a connection that both know the same words or have the same key, without showing either to
+// anybody who does not. The zero value has neither.
 type Auth struct {
+	// Secret holds the words.
 	Secret Secret
+	// Key is what the two sides have from an earlier connection. If both have the same, that is all that is proven. If not, the
+	// words decide, or that there are none, as if there were no keys. Default: none.
+	Key Key `json:"-"`
+	// ByKey is called, if it is not nil, before Run returns nil because both sides have the same key. There is no need to go on
+	// with [CheckWords] then.
+	ByKey func() `json:"-"`
 }
 
 // Run authenticates conn, an encrypted connection whose peer is not yet known, and leaves it open. Exactly one of the two
 // sides must be the initiator. exporter is at least 32 bytes of keying material exported from the encrypted connection (RFC
 // 5705, RFC 9266), the same on both sides; through it a man in the middle, who needs two connections, fails.
 //
-// Nil means that both sides know the words, or that neither has any: then [Secret.Empty] is true, the peer is anybody
-// yet, and the caller goes on with [CheckWords]. When the words are wrong both sides get [ErrWrongWords]; for this
+// Nil means that both sides have the same key, which [Auth.ByKey] tells, or know the words, or that neither has any: then
+// [Secret.Empty] is true, the peer is anybody yet, and the caller goes on with [CheckWords]. When the words are wrong both sides get [ErrWrongWords]; for this
 // close conn in an orderly way, by sending what is pending, and do not reset it. See [Guess] for what to count.
 //
 // The initiator is done when it has sent its proof, half a round trip before the responder: its nil does not
@@ -70,10 +79,13 @@ func (a Auth) Run(ctx context.Context, conn net.Conn, initiator bool, exporter [
 	if err := checkExporter(exporter); err != nil {
 		return err
 	}
-	r := run{conn: conn, secret: a.Secret, label: label, binding: exporter}
+	r := run{conn: conn, secret: a.Secret, known: a.Key, label: label, binding: exporter}
 	err := r.judge(guarded(ctx, conn, 0, func() error { return r.play(initiator) }))
 	if err != nil {
 		return fmt.Errorf("authenticating: %w", err)
+	}
+	if r.byKey && a.ByKey != nil {
+		a.ByKey()
 	}
 	return nil
 }
@@ -85,20 +97,17 @@ func checkExporter(b []byte) error {
 	return nil
 }
 
-// run is one authentication, of a connection or of a room. Both sides of it end with a proof of having the same CPace key:
-//
-//	initiator                                   responder
-//	hello(words?), start (if it has words)  ->
-//	                                        <-  hello(words?), reply with proof (if both have words)
-//	proof (if both have words)              ->
+// run is one authentication, of a connection or of a room. Package doc tells what is said.
 type run struct {
 	conn       io.ReadWriter // each write is all that this side says at once
 	secret     Secret
+	known      Key    // from before, or none
 	label      string // of the protocol that the proofs are for
 	binding    []byte // what both sides know of where they are, and an attacker elsewhere does not share
-	transcript []byte // the bodies so far, in the order above
+	transcript []byte // the bodies so far, in the order in which they are said
 	key        []byte // from CPace
 	exposed    bool   // the peer can have our proof and owes us its own
+	byKey      bool   // both sides have the same key
 }
 
 func (r *run) play(initiator bool) error {
@@ -117,29 +126,52 @@ func (r *run) judge(err error) error {
 }
 
 func (r *run) initiate() error {
-	first := [][]byte{r.hello(flagInitiator)}
-	var state *cpace.State
-	if !r.secret.Empty() {
-		start, s, err := cpace.Start(r.secret.words, r.context())
-		if err != nil {
-			return err
-		}
-		r.note(start)
-		state, first = s, append(first, message(kindStart, start...))
-	}
-	if err := write(r.conn, first...); err != nil {
-		return err
-	}
-	words, err := r.readHello(0)
+	first, err := r.hello(flagInitiator)
 	if err != nil {
 		return err
 	}
-	if words == r.secret.Empty() {
-		return ErrWordsOnOneSide
+	var state *cpace.State
+	start := func(before []byte) error {
+		msg, s, err := cpace.Start(r.secret.words, r.context())
+		if err != nil {
+			return err
+		}
+		r.note(msg)
+		state = s
+		return write(r.conn, before, message(kindStart, msg...))
 	}
-	if !words {
-		return nil
+	// Who has a key hopes that it will do.
+	early := r.known.None() && !r.secret.Empty()
+	if early {
+		err = start(first)
+	} else {
+		err = write(r.conn, first)
 	}
+	if err != nil {
+		return err
+	}
+	theirs, err := r.readHello(0)
+	if err != nil {
+		return err
+	}
+	if r.bothHaveKeys(theirs) {
+		if r.byKey, err = r.knowsInitiator(); r.byKey || err != nil {
+			return err
+		}
+	}
+	if words, err := r.bothHaveWords(theirs); !words {
+		return err
+	}
+	if !early {
+		if err := start(nil); err != nil {
+			return err
+		}
+	}
+	return r.finish(state)
+}
+
+// finish is the rest of initiate, when both sides have words.
+func (r *run) finish(state *cpace.State) error {
 	reply, err := read(r.conn, kindReply, replySize+proofSize)
 	if err != nil {
 		return err
@@ -167,35 +199,65 @@ func (r *run) initiate() error {
 }
 
 func (r *run) respond() error {
-	words, err := r.readHello(flagInitiator)
+	theirs, err := r.readHello(flagInitiator)
 	if errors.Is(err, ErrVersion) {
-		_ = write(r.conn, r.hello(0)) // so that the peer can say the same
+		if hello, err := r.hello(0); err == nil {
+			_ = write(r.conn, hello) // so that the peer can say the same
+		}
 	}
 	if err != nil {
 		return err
 	}
 	var start []byte
-	if words {
-		// Read even if we have none, because closing with unread data resets a connection.
-		if start, err = read(r.conn, kindStart, startSize); err != nil {
-			return err
+	readStart := func() error {
+		if start, err = read(r.conn, kindStart, startSize); err == nil {
+			r.note(start)
 		}
-		r.note(start)
+		return err
 	}
-	hello := r.hello(0)
-	if !words || r.secret.Empty() {
-		if err := write(r.conn, hello); err != nil {
+	early := theirs&flagWords != 0 && theirs&flagKey == 0
+	if early {
+		// Read even if we have no words, because closing with unread data resets a connection.
+		if err := readStart(); err != nil {
 			return err
 		}
-		if words == r.secret.Empty() {
-			return ErrWordsOnOneSide
+	}
+	hello, err := r.hello(0)
+	if err != nil {
+		return err
+	}
+	if r.bothHaveKeys(theirs) {
+		if r.byKey, err = r.knowsResponder(hello); r.byKey || err != nil {
+			return err
 		}
-		return nil
+		hello = nil
+	}
+	words, ended := r.bothHaveWords(theirs)
+	if !words || !early {
+		if err := write(r.conn, hello); err != nil || !words {
+			return errors.Join(ended, err)
+		}
+		hello = nil
+		if err := readStart(); err != nil {
+			return err
+		}
 	}
 	return r.reply(hello, start)
 }
 
-// reply is the rest of respond, when both sides have words.
+// bothHaveKeys tells it from the peer's flags.
+func (r *run) bothHaveKeys(theirs byte) bool { return !r.known.None() && theirs&flagKey != 0 }
+
+// bothHaveWords tells it from the peer's flags. If only one side has any, that is an error.
+func (r *run) bothHaveWords(theirs byte) (bool, error) {
+	mine, words := !r.secret.Empty(), theirs&flagWords != 0
+	if mine != words {
+		return false, ErrWordsOnOneSide
+	}
+	return words, nil
+}
+
+// reply is the rest of respond, when both sides have words. hello is what is to be said before, or nil.
 func (r *run) reply(hello, start []byte) error {
 	element, key, err := cpace.Exchange(r.secret.words, r.context(), start)
 	if err != nil {
@@ -226,33 +288,50 @@ func (r *run) reply(hello, start []byte) error {
 	return nil
 }
 
-// hello tells version, role and whether this side has words.
-func (r *run) hello(role byte) []byte {
+// hello tells version, role and whether this side has words and a key, with what makes a proof of the key a fresh one.
+func (r *run) hello(role byte) ([]byte, error) {
 	flags := role
 	if !r.secret.Empty() {
 		flags |= flagWords
 	}
+	if r.known.None() {
+		r.note([]byte{version, flags})
+		return message(kindHello, version, flags), nil
+	}
+	flags |= flagKey
+	fresh := make([]byte, nonceSize)
+	if _, err := rand.Read(fresh); err != nil {
+		return nil, err
+	}
 	r.note([]byte{version, flags})
-	return message(kindHello, version, flags)
+	r.note(fresh)
+	return append(message(kindHello, version, flags), message(kindFresh, fresh...)...), nil
 }
 
-// readHello reads the hello of a peer that must have this role, and returns whether it has words.
-func (r *run) readHello(role byte) (bool, error) {
+// readHello reads the hello of a peer that must have this role, and returns its flags.
+func (r *run) readHello(role byte) (byte, error) {
 	body, err := read(r.conn, kindHello, 2)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	r.note(body)
 	v, flags := body[0], body[1]
 	switch {
 	case v != version:
-		return false, fmt.Errorf("%w: %d instead of %d", ErrVersion, v, version)
-	case flags&^(flagInitiator|flagWords) != 0:
-		return false, fmt.Errorf("%w: unknown flags %#02x", ErrProtocol, flags)
+		return 0, fmt.Errorf("%w: %d instead of %d", ErrVersion, v, version)
+	case flags&^(flagInitiator|flagWords|flagKey) != 0:
+		return 0, fmt.Errorf("%w: unknown flags %#02x", ErrProtocol, flags)
 	case flags&flagInitiator != role:
-		return false, fmt.Errorf("%w: both sides claim the same role", ErrProtocol)
+		return 0, fmt.Errorf("%w: both sides claim the same role", ErrProtocol)
 	}
-	return flags&flagWords != 0, nil
+	if flags&flagKey != 0 {
+		fresh, err := read(r.conn, kindFresh, nonceSize)
+		if err != nil {
+			return 0, err
+		}
+		r.note(fresh)
+	}
+	return flags, nil
 }
 
 func (r *run) note(body []byte) { r.transcript = append(r.transcript, body...) }

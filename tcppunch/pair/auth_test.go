@@ -31,8 +31,8 @@ func TestAuth(t *testing.T) {
 			t.Run(k.name+"/"+tt.name, func(t *testing.T) {
 				a, b := k.dial(t)
 				errA, errB := both(t,
-					func(ctx context.Context) error { return Auth{tt.a}.Run(ctx, a.conn, true, a.exporter) },
-					func(ctx context.Context) error { return Auth{tt.b}.Run(ctx, b.conn, false, b.exporter) })
+					func(ctx context.Context) error { return Auth{Secret: tt.a}.Run(ctx, a.conn, true, a.exporter) },
+					func(ctx context.Context) error { return Auth{Secret: tt.b}.Run(ctx, b.conn, false, b.exporter) })
 				for _, err := range []error{errA, errB} {
 					if !errors.Is(err, tt.want) {
 						t.Errorf("got %v, want %v", err, tt.want)
@@ -69,8 +69,8 @@ func TestAuthManInTheMiddle(t *testing.T) {
 	go io.Copy(right.conn, left.conn)
 	words := secret(t, "abdomen-yogurt", "")
 	errA, errB := both(t,
-		func(ctx context.Context) error { return Auth{words}.Run(ctx, a.conn, true, a.exporter) },
-		func(ctx context.Context) error { return Auth{words}.Run(ctx, b.conn, false, b.exporter) })
+		func(ctx context.Context) error { return Auth{Secret: words}.Run(ctx, a.conn, true, a.exporter) },
+		func(ctx context.Context) error { return Auth{Secret: words}.Run(ctx, b.conn, false, b.exporter) })
 	if !errors.Is(errA, ErrWrongWords) || !errors.Is(errB, ErrWrongWords) {
 		t.Errorf("got %v and %v, want twice %v", errA, errB, ErrWrongWords)
 	}
@@ -141,7 +141,7 @@ func TestAuthBadPeer(t *testing.T) {
 		{"I: closes after our start", true, toInitiator(nil), io.ErrUnexpectedEOF, false},
 		{"I: half a hello", true, toInitiator(withWords[:2]), io.ErrUnexpectedEOF, false},
 		{"I: garbage", true, toInitiator(zeros), ErrProtocol, false},
-		{"I: other version", true, toInitiator(hello(2, 0)), ErrVersion, false},
+		{"I: other version", true, toInitiator(hello(version+1, 0)), ErrVersion, false},
 		{"I: unknown flags", true, toInitiator(hello(version, 0x80)), ErrProtocol, false},
 		{"I: same role", true, toInitiator(asInitiator), ErrProtocol, false},
 		{"I: hello and no reply", true, toInitiator(withWords), io.ErrUnexpectedEOF, false},
@@ -175,7 +175,7 @@ func TestAuthBadPeer(t *testing.T) {
 				play(b.conn, tt.steps)
 				b.conn.Close()
 			}()
-			err := Auth{secret(t, "abdomen", "")}.Run(t.Context(), a.conn, tt.initiator, a.exporter)
+			err := Auth{Secret: secret(t, "abdomen", "")}.Run(t.Context(), a.conn, tt.initiator, a.exporter)
 			if !errors.Is(err, tt.want) || Guess(err) != tt.guess {
 				t.Errorf("got %v (guess: %v), want %v (guess: %v)", err, Guess(err), tt.want, tt.guess)
 			}
@@ -198,7 +198,7 @@ func TestAuthReflection(t *testing.T) {
 			b.conn.Write(slices.Concat(hello(version, flagWords), message(kindReply, append(element, element...)...)))
 			io.Copy(io.Discard, b.conn)
 		}()
-		err := Auth{words}.Run(t.Context(), a.conn, true, a.exporter)
+		err := Auth{Secret: words}.Run(t.Context(), a.conn, true, a.exporter)
 		if !errors.Is(err, ErrWrongWords) {
 			t.Errorf("got %v, want %v", err, ErrWrongWords)
 		}
@@ -214,7 +214,7 @@ func TestAuthReflection(t *testing.T) {
 			}
 			b.conn.Write(message(kindProof, got[len(got)-proofSize:]...))
 		}()
-		err := Auth{words}.Run(t.Context(), a.conn, false, a.exporter)
+		err := Auth{Secret: words}.Run(t.Context(), a.conn, false, a.exporter)
 		if !errors.Is(err, ErrWrongWords) {
 			t.Errorf("got %v, want %v", err, ErrWrongWords)
 		}
@@ -222,7 +222,7 @@ func TestAuthReflection(t *testing.T) {
 	t.Run("two of the same side", func(t *testing.T) {
 		a, b := overTLS(t)
 		go io.Copy(b.conn, b.conn)
-		if err := (Auth{words}).Run(t.Context(), a.conn, true, a.exporter); !errors.Is(err, ErrProtocol) {
+		if err := (Auth{Secret: words}).Run(t.Context(), a.conn, true, a.exporter); !errors.Is(err, ErrProtocol) {
 			t.Errorf("got %v, want %v", err, ErrProtocol)
 		}
 	})
@@ -240,11 +240,11 @@ func TestAuthTampering(t *testing.T) {
 			errA, errB := both(t,
 				func(ctx context.Context) error {
 					defer a.conn.Close()
-					return Auth{words}.Run(ctx, a.conn, true, a.exporter)
+					return Auth{Secret: words}.Run(ctx, a.conn, true, a.exporter)
 				},
 				func(ctx context.Context) error {
 					defer b.conn.Close()
-					return Auth{words}.Run(ctx, b.conn, false, b.exporter)
+					return Auth{Secret: words}.Run(ctx, b.conn, false, b.exporter)
 				})
 			// The initiator is done when it sends its proof: nominating the connection has to tell it of the rest.
 			if errB == nil || errA == nil && part < 2 {
@@ -285,7 +285,7 @@ func TestAuthContext(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(30*time.Millisecond, func() { cancel(cause) })
 				start := time.Now()
-				err := Auth{secret(t, "abdomen", "")}.Run(ctx, a.conn, initiator, a.exporter)
+				err := Auth{Secret: secret(t, "abdomen", "")}.Run(ctx, a.conn, initiator, a.exporter)
 				if !errors.Is(err, cause) || Guess(err) || time.Since(start) > 5*time.Second {
 					t.Errorf("after %v: %v, want %v", time.Since(start), err, cause)
 				}
@@ -306,7 +306,7 @@ func TestAuthSilenceIsAGuess(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := Auth{secret(t, "abdomen", "")}.Run(ctx, a.conn, false, a.exporter)
+	err := Auth{Secret: secret(t, "abdomen", "")}.Run(ctx, a.conn, false, a.exporter)
 	if !errors.Is(err, ErrUnproven) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want %v and %v", err, ErrUnproven, context.DeadlineExceeded)
 	}
@@ -332,7 +332,7 @@ func FuzzAuth(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for _, initiator := range []bool{true, false} {
 			conn := &canned{in: bytes.NewReader(in)}
-			err := Auth{Secret{"abdomen"}}.Run(t.Context(), conn, initiator, make([]byte, minExporter))
+			err := Auth{Secret: Secret{"abdomen"}}.Run(t.Context(), conn, initiator, make([]byte, minExporter))
 			if err == nil {
 				t.Errorf("initiator %v: succeeded with %x", initiator, in)
 			}

@@ -18,6 +18,9 @@
 //	words, err := pair.CheckWords(ctx, conn, server, exporter)
 //	err = pair.Confirm(ctx, conn, func(ctx context.Context) (bool, error) { /* show words, ask */ })
 //
+// Two sides that have met before, and exchanged a random [Key] then, need none of this to meet again: [KeyCode] makes a
+// code of it for a room, and Auth takes it beside the words, or in their place.
+//
 // The exporter is tls.ConnectionState.ExportKeyingMaterial of conn, under any label of the caller's, the same on both sides.
 //
 // # In a room
@@ -44,6 +47,17 @@
 // encrypted connection with each side, cannot pass the messages on; in a room, passing them on is the server's task. A proof is an HMAC of all that was said, by a key
 // that CPace gave, one key per direction. Each side sends its own before it judges the other's, so both learn the outcome.
 //
+// # With a key
+//
+//	initiator                                   responder
+//	hello(words?, key), random              ->
+//	                                        <-  hello(words?, key), random, proof of the key (if both have one)
+//	proof of the key (if both have one)     ->
+//
+// Each proof is an HMAC by the key, one derived for each role, of all that was said before and of the exporter. If both are right the
+// sides have the same key, and that is all. If not, or if only one side has a key, they go on with start, as above, or
+// without words. To whoever has another key, or none, a proof is 32 random bytes.
+//
 // # Without words
 //
 //	server                                      client
@@ -59,6 +73,7 @@
 // connection and tests one guess, and n words make one in 1296^n; the caller limits the tries, see [Guess] and [Guesses]. In
 // a room the server is the network: it can keep the two apart, but learns nothing and can say nothing in their names. With check
 // words the attacker has a single try at one in 2^31, if both people look. Who knows the words is trusted, as is
-// whoever can read the screens. That somebody prevents the connection altogether is not defended against. Words are not stored and
+// whoever can read the screens. A key cannot be guessed, so whoever fails at it has learnt nothing and is as welcome as anybody
+// who has none: who needs more than words or check words must look at [Auth.ByKey]. That somebody prevents the connection altogether is not defended against. Words are not stored and
 // the transferred bytes do not depend on them: words that leak later give nothing away about earlier connections.
 package pair

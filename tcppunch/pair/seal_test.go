@@ -353,7 +353,7 @@ func TestSealBadPeer(t *testing.T) {
 		{"I: nothing", true, [][]byte{{}}, ErrProtocol, false},
 		{"I: garbage", true, [][]byte{make([]byte, 100)}, ErrProtocol, false},
 		{"I: huge", true, [][]byte{make([]byte, 1<<20)}, ErrProtocol, false},
-		{"I: other version", true, [][]byte{hello(2, flagWords)}, ErrVersion, false},
+		{"I: other version", true, [][]byte{hello(version+1, flagWords)}, ErrVersion, false},
 		{"I: no words", true, [][]byte{hello(version, 0)}, ErrWordsOnOneSide, false},
 		{"I: the same role", true, [][]byte{start}, ErrProtocol, false},
 		{"I: half a reply", true, [][]byte{reply[:40]}, errLeft, false},

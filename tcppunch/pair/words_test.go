@@ -206,7 +206,7 @@ func TestSecret(t *testing.T) {
 }
 
 func TestSecretDoesNotShow(t *testing.T) {
-	a := Auth{Secret: secret(t, "acid", "yogurt")}
+	a := Auth{Secret: secret(t, "acid", "yogurt"), Key: Key{123, 45, 67}}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("test", "auth", a, "secret", a.Secret)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("test", "auth", a, "secret", a.Secret)
@@ -218,7 +218,7 @@ func TestSecretDoesNotShow(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		text += fmt.Sprintf(verb, a) + fmt.Sprintf(verb, &a) + fmt.Sprintf(verb, a.Secret)
 	}
-	for _, w := range []string{"acid", "yogurt", fmt.Sprintf("%x", "acid")} {
+	for _, w := range []string{"acid", "yogurt", fmt.Sprintf("%x", "acid"), "123 45", "123,45", "7b2d43"} {
 		if strings.Contains(text, w) {
 			t.Errorf("%q shows in %s", w, text)
 		}
