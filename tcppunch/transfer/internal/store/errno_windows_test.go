@@ -1,0 +1,5 @@
+package store
+
+import "golang.org/x/sys/windows"
+
+const errPipe = windows.ERROR_NO_DATA

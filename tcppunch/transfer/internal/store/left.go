@@ -1,0 +1,46 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// maxLeft bounds how many partial files are remembered: there were no more open at once.
+const maxLeft = MaxOpen
+
+// left is how partial files were when they were let go. Between a break and the next
+// connection hours may pass, in which another program can write to them.
+type left struct {
+	mu    sync.Mutex
+	files map[string]fs.FileInfo // by path; guarded by mu
+}
+
+func (l *left) note(path string, f *os.File) {
+	if f == nil {
+		return
+	}
+	info, err := f.Stat()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || len(l.files) >= maxLeft && l.files[path] == nil {
+		return
+	}
+	if l.files == nil {
+		l.files = make(map[string]fs.FileInfo)
+	}
+	l.files[path] = info
+}
+
+// same forgets a path and reports whether f is as it was then.
+func (l *left) same(path string, f *os.File) bool {
+	l.mu.Lock()
+	was := l.files[path]
+	delete(l.files, path)
+	l.mu.Unlock()
+	if was == nil || f == nil {
+		return false
+	}
+	now, err := f.Stat()
+	return err == nil && os.SameFile(was, now) && was.Size() == now.Size() && was.ModTime().Equal(now.ModTime())
+}
