@@ -7,6 +7,7 @@ require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/coder/websocket v1.8.15
 	github.com/jotaen/kong-completion v0.0.14
+	github.com/klauspost/compress v1.20.1
 	github.com/libp2p/go-reuseport v0.4.0
 	github.com/mdp/qrterminal/v3 v3.2.1
 	github.com/pion/stun/v4 v4.0.1
