@@ -269,13 +269,15 @@ func TestHangup(t *testing.T) {
 	ignores.wantFailure(statusInterrupted, "interrupted")
 }
 
-// TestKilled: a peer that dies in the midst of a transfer is noticed.
+// TestKilled: a peer that dies in the midst of a transfer is noticed, and an error where
+// nobody wants to wait for it.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for name, sender := range map[string]bool{"sender": true, "receiver": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHomes(t, slow, natlab.NAT{})
+			h.flags = []string{"--retry=0"}
 			send, recv := h.midTransfer(t)
 			hit, other := recv, send
 			if sender {
@@ -299,10 +301,11 @@ func TestKilled(t *testing.T) {
 // idle time, on both sides.
 func TestCut(t *testing.T) {
 	if testing.Short() {
-		t.Skip("waits for the idle time, 30 s")
+		t.Skip("waits for the idle time, 10 s")
 	}
 	t.Parallel()
 	h := newHomes(t, slow, natlab.NAT{})
+	h.flags = []string{"--retry=0"}
 	send, recv := h.midTransfer(t)
 	if err := h.lab.SetLink("office", natlab.Link{Down: true}); err != nil {
 		t.Fatal(err)
@@ -310,7 +313,7 @@ func TestCut(t *testing.T) {
 	began := time.Now()
 	for _, p := range []*peer{send, recv} {
 		p.wantFailure(statusFailed, "peer-gone")
-		if took := time.Since(began); took < 20*time.Second || took > 60*time.Second {
+		if took := time.Since(began); took < 8*time.Second || took > 40*time.Second {
 			t.Errorf("%s: took %v to notice", p.name, took)
 		}
 		p.wantNoSockets()

@@ -64,23 +64,6 @@ var errNoWay = errors.New("tell where the two sides meet: at a server, for a sho
 
 var errSockets = errors.New("--sockets must be 1 to 4096")
 
-// connect finds the peer and returns an authenticated connection. The code that
-// was given beside the flags may be empty.
-func (f *findFlags) connect(ctx context.Context, common *cli, side tcppunch.Side, given string, out *output) (*tcppunch.Conn, error) {
-	if f.Peer != "" && given == "" && f.Code == "" {
-		return f.serverless(ctx, common, &f.viaFlags, side, out)
-	}
-	if err := f.checkWays(given); err != nil {
-		return nil, err
-	}
-	code, err := f.code(ctx, given, side, common.Timeout, out)
-	if err != nil {
-		return nil, err
-	}
-	r := &rendezvous{flags: &f.codeFlags, via: &f.viaFlags, common: common, side: side, code: code, other: "recv", out: out}
-	return r.connect(ctx)
-}
-
 // checkWays refuses what does not say how to meet the peer by a code.
 func (f *findFlags) checkWays(given string) error {
 	switch {

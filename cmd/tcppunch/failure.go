@@ -87,6 +87,10 @@ func classify(err error) *failure {
 	if errors.As(err, &dial) {
 		return dialFailure(dial)
 	}
+	var inc *transfer.Incomplete
+	if errors.As(err, &inc) {
+		return incompleteFailure(inc)
+	}
 	if code := transfer.Code(err); code != "" && code != "failed" {
 		return transferFailure(code, err)
 	}
@@ -121,7 +125,7 @@ func transferFailure(code string, err error) *failure {
 	case theirs && (errors.Is(err, transfer.ErrRefused) || errors.Is(err, transfer.ErrExists)):
 		f.status = statusRefused
 	case errors.Is(err, transfer.ErrExists):
-		f.advice = "receive into another folder with --out, or replace what is there with --overwrite"
+		f.advice = existsAdvice
 	case errors.Is(err, transfer.ErrNoSpace) && !theirs:
 		f.advice = "make room, or receive into another folder with --out"
 	case errors.Is(err, transfer.ErrPeerGone):

@@ -95,7 +95,7 @@ func (s *side) command(args ...string) *natlab.Cmd {
 	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
-		"GORACE=halt_on_error=1"), s.env...)
+		"XDG_STATE_HOME="+s.dir+"/state", "GORACE=halt_on_error=1"), s.env...)
 	return cmd
 }
 
@@ -243,7 +243,15 @@ func (p *peer) wantNoSockets() {
 // wantSame checks that a file arrived, and nothing else is there.
 func wantSame(t *testing.T, sent, dir string) {
 	t.Helper()
-	got, err := os.ReadFile(filepath.Join(dir, "out", filepath.Base(sent)))
+	out := filepath.Join(dir, "out")
+	wantContent(t, sent, filepath.Join(out, filepath.Base(sent)))
+	wantEntries(t, out, filepath.Base(sent))
+}
+
+// wantContent checks that two files are the same.
+func wantContent(t *testing.T, sent, received string) {
+	t.Helper()
+	got, err := os.ReadFile(received)
 	if err != nil {
 		t.Error(err)
 		return
@@ -255,10 +263,10 @@ func wantSame(t *testing.T, sent, dir string) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s arrived changed", filepath.Base(sent))
 	}
-	wantOnly(t, dir, filepath.Base(sent))
 }
 
-// wantOnly checks what is in a side's folder of received files.
+// wantOnly checks what is in a side's folder of received files, besides what is kept to
+// go on with a transfer later.
 func wantOnly(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(dir, "out"))
@@ -267,7 +275,9 @@ func wantOnly(t *testing.T, dir string, names ...string) {
 	}
 	var got []string
 	for _, e := range entries {
-		got = append(got, e.Name())
+		if !strings.HasPrefix(e.Name(), ".") {
+			got = append(got, e.Name())
+		}
 	}
 	if strings.Join(got, " ") != strings.Join(names, " ") {
 		t.Errorf("received %q, want %q", got, names)

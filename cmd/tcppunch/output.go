@@ -79,6 +79,14 @@ func (o *output) event(name string, fields any) {
 	io.WriteString(o.events, start+rest) //nolint:errcheck // nobody listens
 }
 
+// waiting tells that the peer is waited for.
+func (o *output) waiting(where, text string) {
+	o.event("waiting", struct {
+		Where string `json:"where"`
+	}{where})
+	o.say("%s", text)
+}
+
 // fail tells an error, on one or two lines, and returns the exit status.
 func (o *output) fail(err error) int {
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,9 +39,10 @@ const checkTime = 30 * time.Second
 // who has a handful of tries.
 const ownWords = 3
 
-// A meeting is what is needed to connect to a peer without a server.
+// A meeting is what is needed to connect to a peer without a server, also more than once.
 type meeting struct {
 	flags  *peerFlags
+	via    *viaFlags
 	common *cli
 	side   tcppunch.Side
 	out    *output
@@ -48,50 +50,81 @@ type meeting struct {
 	line     pair.Line // the peer's
 	ownWords string
 	secret   pair.Secret
+	asked    *tcppunch.Config // with what was gathered to ask, or nil
 	unproven atomic.Int32
+
+	// Of the present connect.
+	key   pair.Key // that the peer may have too, or none
+	mu    sync.Mutex
+	known map[string]bool // by exporter: where the peer has proven to have it; guarded by mu
 }
 
 // serverless finds the peer at its address and returns an authenticated connection.
 func (f *peerFlags) serverless(ctx context.Context, common *cli, via *viaFlags, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
-	m := &meeting{flags: f, common: common, side: side, out: out}
-	asked := f.Peer == "ask"
-	switch {
-	case asked:
-		if t, err := openTerminal(); err != nil {
-			return nil, usage(errors.New("--peer ask needs a terminal to ask on"))
-		} else {
-			t.Close()
-		}
-	default:
-		if err := m.setPeer(f.Peer); err != nil {
-			return nil, usage(err)
-		}
-		if err := m.mayTrust(); err != nil {
-			return nil, err
-		}
+	m := &meeting{flags: f, via: via, common: common, side: side, out: out}
+	if err := m.prepare(ctx); err != nil {
+		return nil, err
 	}
-	if f.Port == 0 || f.Port > 65535-tcppunch.SparePorts {
-		return nil, usage(fmt.Errorf("--port must be 1 to %d", 65535-tcppunch.SparePorts))
+	conn, _, err := m.connect(ctx, pair.Key{})
+	return conn, err
+}
+
+// prepare checks the flags and learns the peer's address.
+func (m *meeting) prepare(ctx context.Context) error {
+	if m.flags.Port == 0 || m.flags.Port > 65535-tcppunch.SparePorts {
+		return usage(fmt.Errorf("--port must be 1 to %d", 65535-tcppunch.SparePorts))
 	}
-	cfg := &tcppunch.Config{Side: side, Port: f.Port, Spare: nextSpare(f.Port, time.Now()), ClockOffset: f.ClockOffset,
-		Via: via.transport(), HeadStart: via.HeadStart}
-	if asked {
-		cfg.STUN = stunServers(common.STUN)
+	if m.flags.Peer != "ask" {
+		if err := m.setPeer(m.flags.Peer); err != nil {
+			return usage(err)
+		}
+		return m.mayTrust()
 	}
+	t, err := openTerminal()
+	if err != nil {
+		return usage(errors.New("--peer ask needs a terminal to ask on"))
+	}
+	t.Close()
+	cfg := m.config()
+	cfg.STUN = stunServers(m.common.STUN)
+	local, err := m.gather(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if err := m.askPeer(ctx, local); err != nil {
+		local.Close()
+		return err
+	}
+	cfg.Local, m.asked = local, cfg
+	return nil
+}
+
+func (m *meeting) config() *tcppunch.Config {
+	return &tcppunch.Config{Side: m.side, Port: m.flags.Port, Spare: nextSpare(m.flags.Port, time.Now()), ClockOffset: m.flags.ClockOffset,
+		Via: m.via.transport(), HeadStart: m.via.HeadStart}
+}
+
+func (m *meeting) gather(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Local, error) {
 	local, err := tcppunch.Gather(ctx, cfg)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, &failure{statusFailed, "permission", err, "choose a port above 1023 with --port, and tell the other side"}
 	}
-	if err != nil {
-		return nil, err
-	}
-	if asked {
-		if err := m.askPeer(ctx, local); err != nil {
-			local.Close()
-			return nil, err
+	return local, err
+}
+
+// connect finds the peer after prepare. If there is a key that the peer may have too,
+// known tells whether it has. Somebody else has told the person then what is waited for.
+func (m *meeting) connect(ctx context.Context, key pair.Key) (conn *tcppunch.Conn, known bool, err error) {
+	m.key, m.known = key, make(map[string]bool)
+	cfg := m.asked
+	m.asked = nil
+	if cfg == nil {
+		cfg = m.config()
+		if cfg.Local, err = m.gather(ctx, cfg); err != nil {
+			return nil, false, err
 		}
 	}
-	cfg.Local, cfg.Peer, cfg.Auth, cfg.Trace = local, m.line.Addrs, m.authenticate, verbose(m.out)
+	cfg.Peer, cfg.Auth, cfg.Trace = m.line.Addrs, m.authenticate, verbose(m.out)
 	return m.dial(ctx, cfg)
 }
 
@@ -172,7 +205,12 @@ func (m *meeting) tellAddress(local *tcppunch.Local) {
 
 // authenticate runs on every connection, before one is chosen.
 func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []byte) error {
-	err := pair.Auth{Secret: m.secret}.Run(ctx, conn, m.begins(conn), exporter)
+	byKey := func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.known[string(exporter)] = true
+	}
+	err := pair.Auth{Secret: m.secret, Key: m.key, ByKey: byKey}.Run(ctx, conn, m.begins(conn), exporter)
 	switch {
 	case errors.Is(err, pair.ErrWrongWords), errors.Is(err, pair.ErrWordsOnOneSide):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
@@ -198,29 +236,35 @@ func (m *meeting) stranger(conn net.Conn) bool {
 }
 
 // dial waits for the peer and tells what came of it.
-func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (*tcppunch.Conn, error) {
-	where := joinAddrs(m.line.Addrs)
-	m.out.event("waiting", struct {
-		Where string `json:"where"`
-	}{where})
-	m.out.say("Waiting for %s …", where)
+func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (_ *tcppunch.Conn, known bool, _ error) {
+	if where := joinAddrs(m.line.Addrs); m.key.None() {
+		m.out.waiting(where, fmt.Sprintf("Waiting for %s …", where))
+	}
 	limited, cancel := context.WithTimeout(ctx, m.common.Timeout)
 	defer cancel()
 	conn, err := tcppunch.Dial(limited, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, interrupted(err)
+			return nil, false, interrupted(err)
 		}
-		return nil, plainWords(err)
+		return nil, false, plainWords(err)
 	}
 	m.out.connected(conn.Path(), nil)
-	if m.secret.Empty() {
-		if err := m.checkWords(ctx, conn); err != nil {
+	exporter, err := conn.Exporter()
+	if err != nil {
+		conn.Close()
+		return nil, false, err
+	}
+	m.mu.Lock()
+	known = m.known[string(exporter)]
+	m.mu.Unlock()
+	if m.secret.Empty() && !known {
+		if err := m.checkWords(ctx, conn, exporter); err != nil {
 			conn.Close()
-			return nil, lost(err)
+			return nil, false, lost(err)
 		}
 	}
-	return conn, nil
+	return conn, known, nil
 }
 
 // plainWords leaves of a failed authentication what a person can use. It does so
@@ -238,11 +282,7 @@ func plainWords(err error) error {
 }
 
 // checkWords has both people compare three words, as no secret was shared.
-func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn) error {
-	exporter, err := conn.Exporter()
-	if err != nil {
-		return err
-	}
+func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn, exporter []byte) error {
 	limited, cancel := context.WithTimeout(ctx, checkTime)
 	words, err := pair.CheckWords(limited, conn, m.begins(conn), exporter)
 	cancel()
@@ -278,14 +318,26 @@ func lost(err error) error {
 	return err
 }
 
+// partTime is how long a side that was interrupted keeps the connection for its last
+// word, which may stand behind much that is on its way.
+const partTime = 3 * time.Second
+
 // hangUp closes a connection that was used. What is still on its way to a peer who
 // has gone silent never gets there, and neither we nor the kernel must wait for it.
+// A peer who is to hear why we stop must get there: closing with data that nobody has
+// read would take it away from it.
 func hangUp(conn *tcppunch.Conn, err error) {
-	if errors.Is(err, transfer.ErrPeerGone) {
-		conn.Abort()
+	switch {
+	case errors.Is(err, transfer.ErrPeerGone):
+		conn.Abort() //nolint:errcheck // over in any case
 		return
+	case errors.Is(err, context.Canceled):
+		raw := conn.NetConn()
+		if raw.SetReadDeadline(time.Now().Add(partTime)) == nil {
+			io.Copy(io.Discard, raw) //nolint:errcheck // until the peer has heard it, or the time is over
+		}
 	}
-	conn.Close()
+	conn.Close() //nolint:errcheck // over in any case
 }
 
 // verbose turns what the engine does into lines for --verbose.

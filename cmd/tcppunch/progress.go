@@ -2,90 +2,182 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
-	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
 )
 
 const (
 	eventEvery = 250 * time.Millisecond // between progress events
 	lineEvery  = 5 * time.Second        // between plain lines
-	rightWidth = 28                     // columns for rate and time left
-	leastBar   = 6                      // columns
+	eachDone   = 20                     // files of an offer up to which each gets a plain line
 )
 
-// progress shows how far a transfer is: a bar on a terminal, plain lines
-// elsewhere, and events.
+// progress shows how far a session is, over all of its connections: a bar on a terminal,
+// plain lines elsewhere, and events.
 type progress struct {
 	out     *output
 	sending bool
 
-	bars     *mpb.Progress
-	bar      *mpb.Bar
-	patience *time.Timer // runs while the other side has the offer
+	drawing sync.Mutex    // held over what waits for the bar, whose decorators take mu
+	bars    *mpb.Progress // of the bar; guarded by drawing
+	bar     *mpb.Bar      // nil while none is drawn; guarded by drawing
+	paused  bool          // a question is on the screen; guarded by drawing
 
-	mu        sync.Mutex
+	mu        sync.Mutex  // guards all below
+	patience  *time.Timer // runs while the other side has the offer
 	meter     meter
-	label     string
-	files     int
-	current   int
+	offer     transfer.Offer
+	offered   bool
+	name      string // of the file under way
+	current   int    // files that have begun; -1 if some had before this program
+	bytes     int64  // that are at the receiver by now
+	checking  int64  // percent of what is here already that has been read; -1: nothing is read
 	lastEvent time.Time
 	lastLine  time.Time
+	began     time.Time // when the offer was first accepted
+	moved     int64     // bytes that went over the wire in earlier connections
+	sum       transfer.Summary
+	failures  failures
+	all       *transfer.Policy // what to do with all files that exist and differ, once that was said
 }
 
-func newProgress(out *output, sending bool) *progress { return &progress{out: out, sending: sending} }
-
-func (p *progress) trace() *transfer.Trace {
-	return &transfer.Trace{Offer: p.offer, Accepted: p.accepted, File: p.file, Progress: p.update, FileDone: p.fileDone}
+func newProgress(out *output, sending bool) *progress {
+	return &progress{out: out, sending: sending, checking: -1}
 }
 
-func (p *progress) offer(o transfer.Offer) {
+// trace returns the hooks for one connection of a session.
+func (p *progress) trace(s *session) *transfer.Trace {
+	return &transfer.Trace{
+		Offer:    func(o transfer.Offer) { s.offered(); p.offers(o) },
+		Accepted: p.accepted, Resumed: p.resumed, Checking: p.check, File: p.file, Progress: p.update,
+		FileDone: p.fileDone, Failed: p.failed,
+		Streams: func(n int) { p.out.detail("%s", plural(n, "connection")) },
+	}
+}
+
+// offers tells an offer, once: after a break the same one comes again.
+func (p *progress) offers(o transfer.Offer) {
 	p.mu.Lock()
-	p.files = o.Files
-	p.mu.Unlock()
-	p.out.event("offer", struct {
-		Files int   `json:"files"`
-		Bytes int64 `json:"bytes"`
-	}{o.Files, o.Bytes})
+	again := p.offered && p.offer.Digest == o.Digest
+	p.offer, p.offered = o, true
+	p.name = ""
 	if p.sending {
 		p.patience = time.AfterFunc(time.Second, func() { p.out.say("Waiting for the other side to accept …") })
+	}
+	p.mu.Unlock()
+	if !again {
+		p.out.event("offer", struct {
+			Files int   `json:"files"`
+			Bytes int64 `json:"bytes"` // -1: nobody knows
+		}{o.Files, o.Bytes})
 	}
 }
 
 func (p *progress) accepted() {
-	if p.patience != nil {
-		p.patience.Stop()
-	}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.stopPatience()
+	p.meter = meter{}
 	p.meter.add(now, 0)
 	p.lastEvent, p.lastLine = now, now
+	if p.began.IsZero() {
+		p.began = now
+	}
 }
 
-// file starts the bar with the first file: before, there is nothing to show.
+func (p *progress) stopPatience() {
+	if p.patience != nil {
+		p.patience.Stop()
+	}
+}
+
+// resumed tells that not all begins anew.
+func (p *progress) resumed(bytes int64) {
+	p.mu.Lock()
+	p.meter = meter{}
+	p.meter.add(time.Now(), bytes)
+	p.bytes = bytes
+	if p.current == 0 {
+		p.current = -1
+	}
+	total := p.offer.Bytes
+	p.mu.Unlock()
+	p.out.event("resumed", struct {
+		Bytes int64 `json:"bytes"`
+	}{bytes})
+	where := "here"
+	if p.sending {
+		where = "there"
+	}
+	if total > 0 {
+		p.out.say("Going on at %d %%: %s of %s are %s already.", percentOf(bytes, total), size(bytes), size(total), where)
+	} else {
+		p.out.say("Going on: %s are %s already.", size(bytes), where)
+	}
+}
+
+// check shows that what is there already is being read.
+func (p *progress) check(done, total int64) {
+	now := time.Now()
+	p.mu.Lock()
+	p.checking = percentOf(done, total)
+	line := !p.out.tty && now.Sub(p.lastLine) >= lineEvery
+	if line {
+		p.lastLine = now
+	}
+	text := p.checkText()
+	p.mu.Unlock()
+	if line {
+		p.out.say("%s", text)
+	}
+	p.draw()
+}
+
+func (p *progress) checkText() string {
+	where := "here"
+	if p.sending {
+		where = "there"
+	}
+	return fmt.Sprintf("checking what is %s already  %d %%", where, p.checking)
+}
+
+// file starts a file.
 func (p *progress) file(f transfer.File) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.current++
-	p.label = transfer.Clean(f.Name)
-	if p.files > 1 {
-		p.label = fmt.Sprintf("%d/%d %s", p.current, p.files, p.label)
+	if p.current >= 0 && p.current < p.offer.Files {
+		p.current++
 	}
+	p.name = transfer.Clean(f.Name)
+}
+
+// leastName is how much of a name is worth showing.
+const leastName = 8
+
+// label is which file is under way, in so many columns. The mutex mu is held.
+func (p *progress) label(width int) string {
+	count := ""
+	if p.offer.Files > 1 && p.current > 0 {
+		count = fmt.Sprintf("%d/%d", p.current, p.offer.Files)
+	}
+	switch {
+	case count == "":
+		return fit(p.name, width)
+	case width < len(count)+1+leastName:
+		return count
+	}
+	return count + " " + fit(p.name, width-len(count)-1)
 }
 
 func (p *progress) update(done, total int64) {
 	p.tell(done, total)
-	if p.out.tty {
-		p.draw(done, total) // not under mu, which the bar's decorators take
-	}
+	p.draw()
 }
 
 // tell prints what is due. It does so without mu, which the bar's decorators
@@ -93,6 +185,7 @@ func (p *progress) update(done, total int64) {
 func (p *progress) tell(done, total int64) {
 	now := time.Now()
 	p.mu.Lock()
+	p.bytes, p.checking = done, -1
 	p.meter.add(now, done)
 	speed := p.meter.rate(now)
 	event := now.Sub(p.lastEvent) >= eventEvery || done == total
@@ -100,178 +193,110 @@ func (p *progress) tell(done, total int64) {
 		p.lastEvent = now
 	}
 	line := ""
-	if !p.out.tty && now.Sub(p.lastLine) >= lineEvery && done < total {
+	if !p.out.tty && now.Sub(p.lastLine) >= lineEvery && done != total {
 		p.lastLine = now
-		line = p.label + "  " + p.figures(now, done, total)
+		line = p.label(math.MaxInt32) + "  " + p.figures(now, done, total)
 	}
 	p.mu.Unlock()
 	if event {
-		p.out.event("progress", struct {
-			Bytes int64   `json:"bytes"`
-			Total int64   `json:"total"`
-			Rate  float64 `json:"rate"` // bytes per second
-		}{done, total, math.Round(speed)})
+		p.progressEvent(done, total, speed)
 	}
 	if line != "" {
 		p.out.say("%s", line)
 	}
 }
 
-// fileDone gives every file of a pipe's output a line; a terminal has the bar.
+func (p *progress) progressEvent(done, total int64, speed float64) {
+	p.out.event("progress", struct {
+		Bytes int64   `json:"bytes"`
+		Total int64   `json:"total"` // -1: nobody knows
+		Rate  float64 `json:"rate"`  // bytes per second
+	}{done, total, math.Round(speed)})
+}
+
+// fileDone gives every file of a pipe's output a line, unless there are many; a terminal
+// has the bar.
 func (p *progress) fileDone(f transfer.File, hash [32]byte) {
-	if !p.out.tty {
-		p.out.say("%s  %s  done", transfer.Clean(f.Name), size(f.Size))
+	p.mu.Lock()
+	few := p.offer.Files <= eachDone
+	p.mu.Unlock()
+	if !p.out.tty && few {
+		n := f.Size
+		if n < 0 {
+			p.out.say("%s  done", transfer.Clean(f.Name))
+		} else {
+			p.out.say("%s  %s  done", transfer.Clean(f.Name), size(n))
+		}
 	}
 	p.out.detail("blake3 %x  %s", hash, transfer.Clean(f.Name))
 }
 
+// figures is how far it is, in a plain line.
 func (p *progress) figures(now time.Time, done, total int64) string {
-	percent := int64(100)
-	if total > 0 {
-		percent = done * 100 / total
+	if total < 0 {
+		return fmt.Sprintf("%s  %10s", size(done), rate(p.meter.rate(now)))
 	}
-	s := fmt.Sprintf("%s  %3d %%  %10s", size(total), percent, rate(p.meter.rate(now)))
+	s := fmt.Sprintf("%s  %3d %%  %10s", size(total), percentOf(done, total), rate(p.meter.rate(now)))
 	if left, ok := p.meter.left(now, total); ok && done < total {
 		s += "  " + duration(left) + " left"
 	}
 	return s
 }
 
-// draw makes or moves the bar.
-func (p *progress) draw(done, total int64) {
-	if p.bar == nil {
-		p.bars = mpb.New(mpb.WithOutput(p.out.human), mpb.WithRefreshRate(100*time.Millisecond))
-		p.bar = p.bars.New(max(total, 1), mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
-			mpb.BarFillerClearOnComplete(), mpb.BarFillerMiddleware(wideEnough),
-			mpb.PrependDecorators(decor.Any(p.left)), mpb.AppendDecorators(decor.Any(p.right)))
-		p.out.startBar(p.bars)
+// percentOf is how much of total is done; of nothing, all is.
+func percentOf(done, total int64) int64 {
+	if total <= 0 {
+		return 100
 	}
-	if total == 0 {
-		done = 1 // mpb ends a bar that is full
-	}
-	p.bar.SetCurrent(done)
+	return int64(float64(min(done, total)) / float64(total) * 100)
 }
 
-// wideEnough leaves a bar out that would be a stub.
-func wideEnough(bar mpb.BarFiller) mpb.BarFiller {
-	return mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
-		if s.AvailableWidth < leastBar {
-			return nil
-		}
-		return bar.Fill(w, s)
-	})
+// end ends what is shown of one connection, with the error of its transfer, which it
+// returns.
+func (p *progress) end(sum transfer.Summary, err error) error {
+	p.mu.Lock()
+	p.stopPatience()
+	p.moved += sum.Sent + sum.Received
+	p.sum.Bytes = max(p.sum.Bytes, sum.Bytes) // where only the last word was missing there is nothing in it
+	done, total, speed := p.bytes, p.offer.Bytes, p.meter.rate(time.Now())
+	p.mu.Unlock()
+	if err == nil && total < 0 { // the last one is known only now
+		p.progressEvent(max(done, sum.Bytes), total, speed)
+	}
+	p.drawing.Lock()
+	defer p.drawing.Unlock()
+	p.endBar(err == nil, broken(err))
+	return err
 }
 
-// left is what stands before the bar.
-func (p *progress) left(s decor.Statistics) string {
+// done tells the end of a session in which all went well.
+func (p *progress) done(verb string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// A Ctrl-C that the terminal has echoed would push the line to the right.
-	return "\r" + fit(p.label, max(8, s.AvailableWidth/4)) + "  " + size(s.Total) + fmt.Sprintf(" %3d %%", s.Current*100/max(s.Total, 1))
-}
-
-// right is what stands after it.
-func (p *progress) right(s decor.Statistics) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	if s.Completed || s.Aborted {
-		return ""
+	files, bytes := p.offer.Files, p.offer.Bytes
+	if bytes < 0 {
+		bytes = p.sum.Bytes
 	}
-	speed := fmt.Sprintf("%10s", rate(p.meter.rate(now)))
-	left, ok := p.meter.left(now, s.Total)
-	switch {
-	case !ok:
-		return speed
-	case s.AvailableWidth < rightWidth:
-		return "  " + duration(left) + " left"
+	var took time.Duration
+	if !p.began.IsZero() {
+		took = time.Since(p.began)
 	}
-	return speed + "  " + duration(left) + " left"
-}
-
-// fit shortens a name in its middle, where names differ least.
-func fit(s string, width int) string {
-	r := []rune(s)
-	if len(r) <= width {
-		return s
-	}
-	half := (width - 1) / 2
-	return string(r[:width-1-half]) + "…" + string(r[len(r)-half:])
-}
-
-// end takes the bar away, or leaves it full.
-func (p *progress) end(ok bool) {
-	if p.patience != nil {
-		p.patience.Stop()
-	}
-	if p.bar == nil {
-		return
-	}
-	if !ok {
-		p.bar.Abort(false) // Wait would hang on a bar that is not full
-	}
-	p.bars.Wait()
-	p.out.endBar()
-}
-
-func (o *output) startBar(b *mpb.Progress) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.bar = b
-}
-
-func (o *output) endBar() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.bar = nil
-}
-
-// connected tells the path and, where there was a room, how long what took.
-func (o *output) connected(p tcppunch.Path, ph *phases) {
-	setup := time.Since(o.started)
-	o.event("connected", struct {
-		Network   string             `json:"network"`
-		Kind      tcppunch.Kind      `json:"kind"`
-		Local     string             `json:"local"`
-		Remote    string             `json:"remote"`
-		Technique tcppunch.Technique `json:"technique"`
-		Round     int                `json:"round"`
-		PunchMS   float64            `json:"punch_ms"`
-		SetupMS   float64            `json:"setup_ms"`
-		RTTMS     float64            `json:"rtt_ms"`
-		Phases    *phases            `json:"phases,omitempty"`
-	}{p.Network, p.Kind, p.Local.String(), p.Remote.String(), p.Technique, p.Round, ms(p.Punch), ms(setup), ms(p.RTT), ph})
-	by := "TCP"
-	if p.Network == "kcp" {
-		by = "UDP (KCP)"
-	}
-	o.say("Connected by %s, directly, to %v (%.2f s, round trip %s)", by, p.Remote, p.Punch.Seconds(), roundTrip(p.RTT))
-	o.detail("path: %v", p)
-	if ph != nil {
-		o.detail("phases: %v", ph)
-	}
-}
-
-// done tells the end of a transfer.
-func (o *output) done(verb string, sum transfer.Summary) {
-	seconds := sum.Elapsed.Seconds()
-	o.event("done", struct {
+	p.out.event("done", struct {
 		Files   int     `json:"files"`
 		Bytes   int64   `json:"bytes"`
 		Seconds float64 `json:"seconds"`
-	}{sum.Files, sum.Bytes, seconds})
+		Moved   int64   `json:"moved"` // bytes that went over the wire in this run, after compression
+	}{files, bytes, took.Seconds(), p.moved})
+	what := fmt.Sprintf("%s %s, %s", verb, plural(files, "file"), size(bytes))
+	if folders := p.offer.Entries - p.offer.Files; files == 0 && folders > 0 {
+		what = fmt.Sprintf("%s %s", verb, plural(folders, "folder"))
+	}
+	if p.moved < bytes {
+		what += ", " + size(p.moved) + " of it now,"
+	}
 	speed := ""
-	if seconds > 0 && sum.Bytes > 0 {
-		speed = " (" + rate(float64(sum.Bytes)/seconds) + ")"
+	if took > 0 && p.moved > 0 {
+		speed = " (" + rate(float64(p.moved)/took.Seconds()) + ")"
 	}
-	o.say("%s %s, %s in %s%s", verb, plural(sum.Files, "file"), size(sum.Bytes), duration(sum.Elapsed), speed)
-}
-
-func ms(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / 1e6 }
-
-func roundTrip(d time.Duration) string {
-	if d < 10*time.Millisecond {
-		return fmt.Sprintf("%.1f ms", ms(d))
-	}
-	return fmt.Sprintf("%.0f ms", ms(d))
+	p.out.say("%s in %s%s", what, duration(took), speed)
 }

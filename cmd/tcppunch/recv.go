@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"os/signal"
+	"syscall"
 
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
@@ -14,67 +15,86 @@ import (
 // recvCmd is `tcppunch recv`.
 type recvCmd struct {
 	findFlags
+	retryFlags
 	Given     string `arg:"" optional:"" name:"code" help:"The code that the sender's screen shows. Other users of this machine can see arguments: without one it is read from TCPPUNCH_CODE or standard input, or asked for."`
-	Out       string `default:"." placeholder:"DIR" type:"path" help:"Folder to receive into."`
-	Overwrite bool   `help:"Replace files that exist."`
+	Out       string `default:"." placeholder:"DIR" type:"path" help:"Folder to receive into, or - to write the one file or stream to standard output."`
+	Overwrite bool   `xor:"exists" help:"Replace files that exist and differ."`
+	Rename    bool   `xor:"exists" help:"Receive files that exist and differ under another name, as in 'name (2).txt'."`
 }
 
 // Run receives what the peer offers.
 func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
-	if info, err := os.Stat(c.Out); err != nil {
-		return fmt.Errorf("folder to receive into: %w", err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("folder to receive into: %s is not a folder", c.Out)
-	}
-	conn, err := c.connect(ctx, common, tcppunch.SideB, c.Given, out)
+	dst, err := c.dest(common)
 	if err != nil {
 		return err
 	}
-	bar := newProgress(out, false)
-	opt := &transfer.ReceiveOptions{Overwrite: c.Overwrite, Trace: bar.trace()}
-	if !c.Yes {
-		opt.Accept = acceptAtTerminal
+	defer dst.Close() //nolint:errcheck // partial files are kept in any case
+	show := newProgress(out, false)
+	s := &session{way: c.way(common, tcppunch.SideB, c.Given, out), side: tcppunch.SideB, retry: c.Retry, out: out}
+	if c.Out != "-" { // what was written to a pipe is gone with the program
+		s.folder = c.Out
 	}
-	sum, err := transfer.Receive(ctx, conn, c.Out, opt)
-	bar.end(err == nil)
-	hangUp(conn, err)
-	if err != nil {
+	s.transfer = func(ctx context.Context, conn *tcppunch.Conn) error {
+		opt := &transfer.ReceiveOptions{Trace: show.trace(s), Accept: c.accept(s), Exists: c.exists()}
+		if !c.Yes && opt.Exists == transfer.Keep {
+			opt.Ask = show.asker()
+		}
+		opt.Extra, _ = s.streams(conn)
+		sum, err := transfer.Receive(ctx, conn, dst, opt)
+		switch {
+		case err == nil, errors.As(err, new(*transfer.Incomplete)):
+			s.unheard = !sum.Heard
+		case !broken(err): // a break while the sender is looked for changes nothing
+			s.unheard = false
+		}
+		return show.end(sum, err)
+	}
+	if err := s.run(ctx); err != nil {
 		return err
 	}
-	out.done("Received", sum)
+	show.done("Received")
 	return nil
 }
 
-var errNotWanted = errors.New("the person at the other end does not want this")
+// dest opens what is received into.
+func (c *recvCmd) dest(common *cli) (*transfer.Dest, error) {
+	if c.Out == "-" {
+		if common.JSON {
+			return nil, usage(errors.New("--out - and --json both need standard output: give one of them"))
+		}
+		signal.Ignore(syscall.SIGPIPE) // who no longer reads is an error, which the other side must hear of
+		return transfer.IntoWriter(os.Stdout), nil
+	}
+	if info, err := os.Stat(c.Out); err != nil {
+		return nil, fmt.Errorf("folder to receive into: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("folder to receive into: %s is not a folder", c.Out)
+	}
+	return transfer.Into(c.Out)
+}
 
-// acceptAtTerminal shows the offer and asks. Without a terminal there is nobody
-// to ask, and who started the program with the peer's words has agreed.
-func acceptAtTerminal(ctx context.Context, o transfer.Offer) error {
-	t, err := openTerminal()
-	if err != nil {
+func (c *recvCmd) exists() transfer.Policy {
+	switch {
+	case c.Overwrite:
+		return transfer.Overwrite
+	case c.Rename:
+		return transfer.Rename
+	}
+	return transfer.Keep
+}
+
+// accept decides on an offer. What the person has said yes to is not asked for again.
+func (c *recvCmd) accept(s *session) func(context.Context, transfer.Offer) error {
+	return func(ctx context.Context, o transfer.Offer) error {
+		if s.accepted(o.Digest) {
+			return nil
+		}
+		if !c.Yes {
+			if err := acceptAtTerminal(ctx, o); err != nil {
+				return err
+			}
+		}
+		s.accept(o.Digest)
 		return nil
 	}
-	defer t.Close()
-	ok, err := t.yes(ctx, "Receive "+describe(o)+"?", true)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return errNotWanted
-	}
-	return nil
-}
-
-// describe names the first files of an offer.
-func describe(o transfer.Offer) string {
-	const most = 3
-	var names []string
-	for f := range o.All() {
-		if len(names) == most {
-			names = append(names, "…")
-			break
-		}
-		names = append(names, transfer.Clean(f.Name))
-	}
-	return fmt.Sprintf("%s (%s, %s)", strings.Join(names, ", "), plural(o.Files, "file"), size(o.Bytes))
 }

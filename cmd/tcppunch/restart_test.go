@@ -59,6 +59,7 @@ func TestKilledAndRestarted(t *testing.T) {
 		nat := dropping
 		nat.Link = slow.Link
 		h := newHomes(t, nat, dropping)
+		h.flags = []string{"--retry=0"}
 		send, recv := h.midTransfer(t)
 		send.Kill()
 		recv.wantFailure(statusFailed, "peer-gone")

@@ -45,6 +45,11 @@ type rendezvous struct {
 	code   pair.Code // none: one is made for the room that the server hands out
 	other  string    // the command that the other side runs, "bench" on both
 	out    *output
+	quiet  bool // somebody else has told the person what is waited for
+
+	// claim is asked, if it is not nil, when the other side has proven the words: where
+	// there are two ways to meet it, only one of them may go on. No meeting follows then.
+	claim func() bool
 
 	routers *routers
 	room    *stunt.Room
@@ -198,10 +203,11 @@ func (r *rendezvous) tellCode() {
 }
 
 func (r *rendezvous) waiting(text string) {
-	r.out.event("waiting", struct {
-		Where string `json:"where"`
-	}{r.flags.Server})
-	r.out.say("%s", text)
+	if r.quiet {
+		r.out.detail("%s", text)
+		return
+	}
+	r.out.waiting(r.flags.Server, text)
 }
 
 // tellLonely says, after a while, that nobody is where a handed-out code leads,
@@ -209,7 +215,7 @@ func (r *rendezvous) waiting(text string) {
 // either side first.
 func (r *rendezvous) tellLonely() (stop func()) {
 	room := r.code.Room()
-	if r.owner || r.paired || strings.Trim(room, "0123456789") != "" {
+	if r.quiet || r.owner || r.paired || strings.Trim(room, "0123456789") != "" {
 		return func() {}
 	}
 	t := time.AfterFunc(lonelyTime, func() {
@@ -239,6 +245,9 @@ func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gatherin
 	sealed, err := r.pair(ctx, m)
 	if err != nil {
 		return nil, &meetingError{err}
+	}
+	if r.claim != nil && !r.claim() {
+		return nil, errOtherWay
 	}
 	r.phases.Pair = ms(time.Since(began))
 	r.paired = true
@@ -280,6 +289,8 @@ func (r *rendezvous) pair(ctx context.Context, m *stunt.Meeting) (*pair.Sealed, 
 	return sealed, err
 }
 
+var errOtherWay = errors.New("the other side was met on another way")
+
 var errSilent = errors.New("the other side does not answer")
 
 // A meetingError ended a meeting, and not the search: somebody else may come, or
@@ -291,7 +302,7 @@ func (e *meetingError) Unwrap() error { return e.error }
 // again decides whether to go on after a meeting that ended with err. It returns
 // the error that ends the search.
 func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) error {
-	if ctx.Err() != nil || !errors.As(err, new(*meetingError)) {
+	if ctx.Err() != nil || !errors.As(err, new(*meetingError)) || r.paired && r.claim != nil {
 		return err
 	}
 	broken := errors.Is(err, stunt.ErrPeerLeft) || errors.Is(err, stunt.ErrDisconnected)

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
 
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
@@ -10,7 +15,13 @@ import (
 // sendCmd is `tcppunch send`.
 type sendCmd struct {
 	findFlags
-	Paths []string `arg:"" name:"path" help:"Files to send." type:"path"`
+	retryFlags
+	Paths    []string `arg:"" name:"path" help:"Files and folders to send, or - for standard input." type:"path"`
+	Exclude  []string `placeholder:"PATTERN" sep:"none" help:"Leave out what has such a name, as *.tmp, cache/ (folders only) or photos/raw/*. Once for each pattern."`
+	Follow   bool     `help:"Send what symbolic links point to. Else those within a folder stay links, and others are left out."`
+	Name     string   `help:"Name for what comes from standard input. 'stdin' unless said."`
+	Streams  int      `default:"0" placeholder:"N" help:"How many connections to send over, up to 32. As many as help unless said."`
+	Compress string   `default:"auto" enum:"auto,on,off" help:"auto compresses what shrinks where the network is slow; on and off."`
 }
 
 // Help shows examples below the flags.
@@ -19,7 +30,7 @@ func (sendCmd) Help() string {
 short code, which the other side types. The files go directly from one side to
 the other:
 
-  tcppunch send --server rendezvous.example.org holiday.mov
+  tcppunch send --server rendezvous.example.org holiday.mov photos
   tcppunch recv --server rendezvous.example.org 4821-otter-lamp
 
 Without one, both sides tell each other's address; neither needs an open port:
@@ -29,26 +40,75 @@ Without one, both sides tell each other's address; neither needs an open port:
 
 or let the program find this side's address and ask for the other one:
 
-  tcppunch send --peer ask holiday.mov`
+  tcppunch send --peer ask holiday.mov
+
+From a program into another one:
+
+  tar c . | tcppunch send -
+  tcppunch recv 4821-otter-lamp --out - | tar x
+
+If the connection breaks, both sides look for each other again and go on, for a
+day. If a program was ended, run it again, with the same code:
+
+  tcppunch send --code 4821-otter-lamp holiday.mov photos`
 }
 
-// Run sends the files and returns when the peer has them.
+// Run sends what was asked for and returns when the peer has it.
 func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
-	src, err := transfer.Files(c.Paths)
+	src, err := c.source(ctx)
 	if err != nil {
 		return err
 	}
-	conn, err := c.connect(ctx, common, tcppunch.SideA, "", out)
-	if err != nil {
+	show := newProgress(out, true)
+	show.refused(src.Refused())
+	s := &session{way: c.way(common, tcppunch.SideA, "", out), side: tcppunch.SideA, retry: c.Retry, out: out}
+	if !c.stdin() { // what was read from a pipe is gone with the program
+		s.folder = senderFolder()
+	}
+	s.transfer = func(ctx context.Context, conn *tcppunch.Conn) error {
+		opt := &transfer.SendOptions{Trace: show.trace(s), Streams: c.Streams, Compress: c.compress(conn)}
+		opt.Extra, opt.Held = s.streams(conn)
+		sum, err := transfer.Send(ctx, conn, src, opt)
+		return show.end(sum, err)
+	}
+	if err := s.run(ctx); err != nil {
 		return err
 	}
-	bar := newProgress(out, true)
-	sum, err := transfer.Send(ctx, conn, src, &transfer.SendOptions{Trace: bar.trace()})
-	bar.end(err == nil)
-	hangUp(conn, err)
-	if err != nil {
-		return err
-	}
-	out.done("Sent", sum)
+	show.done("Sent")
 	return nil
+}
+
+// stdin tells whether standard input is what is sent.
+func (c *sendCmd) stdin() bool { return slices.Contains(c.Paths, "-") }
+
+// source looks at what is to be sent.
+func (c *sendCmd) source(ctx context.Context) (*transfer.Source, error) {
+	if c.Streams < 0 || c.Streams > transfer.MaxStreams {
+		return nil, usage(fmt.Errorf("--streams must be 1 to %d, or 0 for as many as help", transfer.MaxStreams))
+	}
+	if !c.stdin() {
+		if c.Name != "" {
+			return nil, usage(errors.New("--name is for what comes from standard input: give - as what to send"))
+		}
+		return transfer.Files(ctx, c.Paths, &transfer.SourceOptions{Exclude: c.Exclude, Follow: c.Follow})
+	}
+	if len(c.Paths) > 1 || len(c.Exclude) > 0 || c.Follow {
+		return nil, usage(errors.New("standard input (-) is sent alone"))
+	}
+	name := cmp.Or(c.Name, "stdin")
+	if err := transfer.CheckName(name); err != nil {
+		return nil, usage(err)
+	}
+	return transfer.Stream(os.Stdin, name), nil
+}
+
+// compress is the flag in the words of the transfer. A local network is faster than that.
+func (c *sendCmd) compress(conn *tcppunch.Conn) transfer.Compress {
+	switch {
+	case c.Compress == "on":
+		return transfer.CompressOn
+	case c.Compress == "off" || conn.Path().Kind == tcppunch.KindPrivate:
+		return transfer.CompressOff
+	}
+	return transfer.CompressAuto
 }

@@ -358,7 +358,7 @@ func TestBar(t *testing.T) {
 	send.wantFailure(statusInterrupted, "interrupted")
 	recv.wantFailure(statusFailed, "interrupted")
 	for _, p := range []*seat{send, recv} {
-		p.waitScreen(`\nError: .*interrupted.*\r\n$`) // below the bar
+		p.waitScreen(`\nError: .*interrupted.*\r\n(What has arrived is kept: .*\r\n)?$`) // below the bar
 		if text := p.Stderr.String(); strings.Count(text, "\x1b[?25l") > strings.Count(text, "\x1b[?25h") {
 			t.Errorf("%s: the cursor stays hidden", p.name)
 		}

@@ -187,7 +187,7 @@ func TestKCPBreaks(t *testing.T) {
 	start := func(t *testing.T) (*homes, *peer, *peer) {
 		t.Parallel()
 		h := newHomes(t, slow, natlab.NAT{})
-		h.flags = []string{"--via=kcp"}
+		h.flags = []string{"--via=kcp", "--retry=0"}
 		send, recv := h.midTransfer(t)
 		return h, send, recv
 	}
@@ -234,7 +234,7 @@ func TestKCPBreaks(t *testing.T) {
 	t.Run("disk full", func(t *testing.T) {
 		t.Parallel()
 		h := newHomes(t, slow, natlab.NAT{})
-		h.flags = []string{"--via=kcp"}
+		h.flags = []string{"--via=kcp", "--retry=0"}
 		out := filepath.Join(h.b.dir, "out")
 		mountTmpfs(t, out, "size=20m")
 		send, recv := h.midTransfer(t)
@@ -262,7 +262,7 @@ func TestKCPBreaks(t *testing.T) {
 		t.Parallel()
 		bad := natlab.Link{Rate: 50e6, Reorder: 0.02, Duplicate: 0.02, Loss: 0.01}
 		h := newHomes(t, natlab.NAT{Link: bad}, natlab.NAT{})
-		h.flags = []string{"--via=kcp"}
+		h.flags = []string{"--via=kcp", "--retry=0"}
 		name := h.a.file("big.bin", 8<<20)
 		send, recv := h.send(name), h.recv()
 		send.wantDone()

@@ -1,45 +1,53 @@
+//go:build unix
+
 package transfer
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"github.com/zeebo/blake3"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
 )
 
-const benchSize = 512 << 20
+const benchSize = 1 << 30
 
 // BenchmarkTransfer compares sending a large file over loopback TLS with copying as
 // many bytes from memory to nowhere over the same kind of connection.
 func BenchmarkTransfer(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "f")
-	if err := os.WriteFile(path, make([]byte, benchSize), 0o644); err != nil {
+	if err := os.WriteFile(path, content(benchSize), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	src, err := Files([]string{path})
+	src, err := Files(b.Context(), []string{path}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, k := range connKinds[1:] {
 		b.Run(k.name, func(b *testing.B) {
 			b.SetBytes(benchSize)
-			var bare, ours time.Duration
+			var bare, ours, bareCPU, oursCPU time.Duration
 			for b.Loop() {
 				b.StopTimer()
+				cpu := cpuTime()
 				bare += copyBare(b, k.make)
+				bareCPU += cpuTime() - cpu
 				x, y := k.make(b)
 				dir := b.TempDir()
 				b.StartTimer()
+				cpu = cpuTime()
 				start := time.Now()
 				sent, received := both(b.Context(), x, y, src, dir, nil, nil)
 				ours += time.Since(start)
+				oursCPU += cpuTime() - cpu
 				if sent.err != nil || received.err != nil {
 					b.Fatalf("Send: %v; Receive: %v", sent.err, received.err)
 				}
@@ -50,9 +58,20 @@ func BenchmarkTransfer(b *testing.B) {
 				b.StartTimer()
 			}
 			b.ReportMetric(float64(bare)/float64(ours), "of-bare")
+			b.ReportMetric(float64(bareCPU)/float64(oursCPU), "of-bare-cpu")
+			b.ReportMetric(oursCPU.Seconds()/float64(b.N), "cpu-s")
 			b.ReportMetric(float64(b.N)*benchSize/bare.Seconds()/1e6, "bare-MB/s")
 		})
 	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func copyBare(b *testing.B, pair func(testing.TB) (net.Conn, net.Conn)) time.Duration {
@@ -62,8 +81,8 @@ func copyBare(b *testing.B, pair func(testing.TB) (net.Conn, net.Conn)) time.Dur
 	start := time.Now()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		buf := make([]byte, blockSize)
-		for range benchSize / blockSize {
+		buf := make([]byte, tree.BlockSize)
+		for range benchSize / tree.BlockSize {
 			if _, err := x.Write(buf); err != nil {
 				b.Error(err)
 				break
@@ -76,59 +95,41 @@ func copyBare(b *testing.B, pair func(testing.TB) (net.Conn, net.Conn)) time.Dur
 		}
 	})
 	// Without ReadFrom, which would splice.
-	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{y}, make([]byte, blockSize)); n != benchSize {
+	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{y}, make([]byte, tree.BlockSize)); n != benchSize {
 		b.Fatal(n, err)
 	}
 	wg.Wait()
 	return time.Since(start)
 }
 
-// BenchmarkSmallFiles sends a thousand files of 4 KiB.
+// BenchmarkSmallFiles sends many small files, durable at the end.
 func BenchmarkSmallFiles(b *testing.B) {
-	files := make(map[string][]byte)
-	for i := range 1000 {
-		files["f"+strconv.Itoa(i)] = content(4096)
+	for _, bb := range []struct{ count, size int }{{2000, 4096}, {20000, 0}} {
+		b.Run(fmt.Sprintf("%dx%d", bb.count, bb.size), func(b *testing.B) {
+			dir := b.TempDir()
+			if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+				b.Fatal(err)
+			}
+			for i := range bb.count {
+				if err := os.WriteFile(filepath.Join(dir, "d", "f"+strconv.Itoa(i)), content(bb.size), 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+			src, err := Files(b.Context(), []string{filepath.Join(dir, "d")}, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				b.StopTimer()
+				x, y := tlsPair(b)
+				out := b.TempDir()
+				b.StartTimer()
+				sent, received := both(b.Context(), x, y, src, out, nil, nil)
+				if sent.err != nil || received.err != nil {
+					b.Fatalf("Send: %v; Receive: %v", sent.err, received.err)
+				}
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N*bb.count), "µs/file")
+		})
 	}
-	src, err := Files(write(b, b.TempDir(), files))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		x, y := tlsPair(b)
-		sent, received := both(b.Context(), x, y, src, b.TempDir(), nil, nil)
-		if sent.err != nil || received.err != nil {
-			b.Fatalf("Send: %v; Receive: %v", sent.err, received.err)
-		}
-	}
-	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N)/1000, "µs/file")
-}
-
-// BenchmarkHash: the whole in one go, as it is done, and two halves on two cores,
-// as it might be.
-func BenchmarkHash(b *testing.B) {
-	data := make([]byte, 64<<20)
-	b.Run("one", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			hashBlocks(data)
-		}
-	})
-	b.Run("two", func(b *testing.B) {
-		b.SetBytes(int64(len(data)))
-		for b.Loop() {
-			var wg sync.WaitGroup
-			wg.Go(func() { hashBlocks(data[:len(data)/2]) })
-			hashBlocks(data[len(data)/2:])
-			wg.Wait()
-		}
-	})
-}
-
-func hashBlocks(data []byte) {
-	h := blake3.New()
-	for len(data) > 0 {
-		_, _ = h.Write(data[:blockSize])
-		data = data[blockSize:]
-	}
-	h.Sum(nil)
 }

@@ -1,84 +1,70 @@
 package transfer
 
 import (
-	"context"
 	"errors"
-	"strings"
-	"syscall"
+	"fmt"
+
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/name"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/progress"
 )
 
-// What Send and Receive fail with. Test with errors.Is: it also holds for what
-// the other side reported, and errors.As with *RemoteError tells whose it was.
+// What Send and Receive fail with, as a whole or for a single file. Test with errors.Is:
+// it also holds for what the other side reported, and errors.As with *RemoteError tells
+// whose it was.
 var (
 	// ErrRefused: the person or the policy at the receiving end said no.
-	ErrRefused = errors.New("refused")
-	// ErrExists: a file with that name is there already and may not be replaced.
-	ErrExists = errors.New("exists already")
+	ErrRefused = fault.ErrRefused
+	// ErrExists: something with that name is there already and may not be replaced.
+	ErrExists = fault.ErrExists
 	// ErrNoSpace: the receiving disk or quota is, or would be, full.
-	ErrNoSpace = errors.New("not enough space")
+	ErrNoSpace = fault.ErrNoSpace
 	// ErrSourceChanged: a file changed, shrank, grew or vanished while it was sent.
-	ErrSourceChanged = errors.New("changed while it was being sent")
+	ErrSourceChanged = fault.ErrSourceChanged
 	// ErrHash: what arrived is not what was read at the other end.
-	ErrHash = errors.New("hash does not match")
+	ErrHash = fault.ErrHash
 	// ErrName: a file name that is not safe or not possible on the receiving system.
-	ErrName = errors.New("file name not allowed")
+	ErrName = fault.ErrName
+	// ErrLink: a symbolic link that leads out of the folder that is sent, or cannot be kept.
+	ErrLink = fault.ErrLink
+	// ErrUnsupported: something that cannot be sent, such as a device or a socket.
+	ErrUnsupported = fault.ErrUnsupported
+	// ErrBusy: another transfer is receiving that very file.
+	ErrBusy = fault.ErrBusy
 	// ErrProtocol: the other side sent something malformed, hostile, or out of order.
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = fault.ErrProtocol
 	// ErrVersion: the two programs have no protocol version in common.
-	ErrVersion = errors.New("no common protocol version")
+	ErrVersion = fault.ErrVersion
 	// ErrInterrupted: the other side was interrupted. Interrupted on this side, the
 	// error wraps the context's instead.
-	ErrInterrupted = errors.New("interrupted")
-	// ErrPeerGone: the connection broke, or the other side went silent.
-	ErrPeerGone = errors.New("connection to the other side lost")
+	ErrInterrupted = fault.ErrInterrupted
+	// ErrPeerGone: the connection broke, or the other side went silent. What has
+	// arrived is kept: Send and Receive go on over another connection when they are
+	// called again with the same Source and Dest.
+	ErrPeerGone = fault.ErrPeerGone
 )
 
-const (
-	codeInterrupted = "interrupted"
-	codeFailed      = "failed"
-	maxCode         = 64   // bytes of an error code on the wire
-	maxMessage      = 1024 // bytes of an error message on the wire
-)
-
-// errorCodes pairs every Err value with its code on the wire and in JSON.
-func errorCodes() []struct {
-	code string
-	err  error
-} {
-	return []struct {
-		code string
-		err  error
-	}{
-		{"refused", ErrRefused},
-		{"exists", ErrExists},
-		{"no-space", ErrNoSpace},
-		{"source-changed", ErrSourceChanged},
-		{"hash", ErrHash},
-		{"bad-name", ErrName},
-		{"protocol", ErrProtocol},
-		{"version", ErrVersion},
-		{codeInterrupted, ErrInterrupted},
-		{"peer-gone", ErrPeerGone},
-	}
-}
-
-// Code returns the short word for an error of Send, Receive or Files: refused,
-// exists, no-space, source-changed, hash, bad-name, protocol, version, interrupted,
-// peer-gone, or failed for all else. It is the same word on both sides; "" for nil.
+// Code returns the short word for an error of Send, Receive or Files: refused, exists,
+// no-space, source-changed, hash, bad-name, link, unsupported, busy, protocol, version,
+// interrupted, peer-gone, incomplete, or failed for all else. It is the same word on
+// both sides; "" for nil.
 func Code(err error) string {
-	if err == nil {
-		return ""
+	var inc *Incomplete
+	if errors.As(err, &inc) {
+		return "incomplete"
 	}
-	for _, c := range errorCodes() {
-		if errors.Is(err, c.err) {
-			return c.code
-		}
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return codeInterrupted
-	}
-	return codeFailed
+	return fault.Code(err)
 }
+
+// Clean makes a string from elsewhere safe to print on a terminal: control characters,
+// escape sequences, bidirectional overrides, line breaks and invalid UTF-8 become
+// U+FFFD, and what is longer than 1024 bytes is cut.
+func Clean(s string) string { return fault.Clean(s) }
+
+// CheckName says whether a file may be sent and received under a name, which must be
+// one path element: nothing that leaves the folder, deceives the eye or turns into
+// something else on another system. The error wraps ErrName.
+func CheckName(s string) error { return name.Check(s) }
 
 // RemoteError is a failure that the other side reported. errors.Is sees through it
 // to the Err value that its code stands for.
@@ -89,7 +75,7 @@ type RemoteError struct {
 
 func (e *RemoteError) Error() string {
 	switch {
-	case e.Code == codeInterrupted:
+	case e.Code == fault.Code(ErrInterrupted):
 		return "the other side interrupted the transfer"
 	case e.Message != "":
 		return "the other side says: " + e.Message
@@ -98,90 +84,71 @@ func (e *RemoteError) Error() string {
 }
 
 // Unwrap returns the Err value of the code, or nil for a code that has none.
-func (e *RemoteError) Unwrap() error {
-	for _, c := range errorCodes() {
-		if c.code == e.Code {
-			return c.err
-		}
-	}
-	return nil
+func (e *RemoteError) Unwrap() error { return fault.FromCode(e.Code) }
+
+// A FileError says why one file, folder or link was not transferred. It does not keep
+// the others from being.
+type FileError struct {
+	Name string // its path in the offer; "" for what the other side has left out of it, and names in Err
+	Err  error  // a *RemoteError if the other side failed
 }
 
-// failure is every error made on this side. The cause may hold local paths, so
-// it is never told to the other side.
-type failure struct {
-	kind  error  // an Err value, or nil
-	name  string // the file concerned, or ""
-	text  string // more words, which the other side may see
-	cause error  // or nil
+func (e FileError) Error() string {
+	var f *fault.Failure
+	if errors.As(e.Err, &f) && f.Name != "" {
+		return e.Err.Error() // it names the file itself
+	}
+	if e.Name == "" { // the other side's words have it
+		return e.Err.Error()
+	}
+	return Clean(e.Name) + ": " + e.Err.Error()
 }
 
-func (f *failure) Error() string {
-	s := f.public(false)
-	if f.cause == nil {
-		return s
-	}
-	if s == "" {
-		return f.cause.Error()
-	}
-	return s + ": " + f.cause.Error()
+// Unwrap returns Err.
+func (e FileError) Unwrap() error { return e.Err }
+
+// Incomplete is the error of a transfer that has ended, on both sides, and left files
+// out. All others are in place.
+type Incomplete struct {
+	Failed []FileError // the first 1000
+	Count  int         // how many have failed
+	Of     int         // files, folders and links in all
 }
 
-func (f *failure) Unwrap() []error {
-	var errs []error
-	for _, err := range []error{f.kind, f.cause} {
-		if err != nil {
-			errs = append(errs, err)
-		}
+func (e *Incomplete) Error() string {
+	if e.Count == 1 && len(e.Failed) == 1 {
+		return "incomplete: " + e.Failed[0].Error()
+	}
+	s := fmt.Sprintf("incomplete: %d of %d failed", e.Count, e.Of)
+	if len(e.Failed) > 0 {
+		s += ", first " + e.Failed[0].Error()
+	}
+	return s
+}
+
+// Unwrap returns the errors of the files that are listed, so that errors.Is finds what
+// kinds there were.
+func (e *Incomplete) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = f.Err
 	}
 	return errs
 }
 
-// public joins the words that are fit for the other side. Of the cause only the
-// operating system's own words pass, and only if asked for.
-func (f *failure) public(withErrno bool) string {
-	var parts []string
-	if f.name != "" {
-		parts = append(parts, Clean(f.name))
-	}
-	if f.kind != nil {
-		parts = append(parts, f.kind.Error())
-	}
-	if f.text != "" {
-		parts = append(parts, f.text)
-	}
-	var errno syscall.Errno
-	if withErrno && errors.As(f.cause, &errno) {
-		parts = append(parts, errno.Error())
-	}
-	return strings.Join(parts, ": ")
-}
+// remote makes the error for what the other side reports.
+func remote(code, message string) error { return &RemoteError{Code: code, Message: message} }
 
-// refusal is what Accept returned. Its words are meant for the other side.
-type refusal struct{ error }
-
-func (r *refusal) Error() string {
-	if r.error == ErrRefused {
-		return "offer refused"
+// incomplete is the error of a transfer of so many entries that has come to its end, or
+// nil if none has failed; unnamed have, and were not reported to the meter.
+func incomplete(m *progress.Meter, entries, unnamed int) error {
+	list, count := m.Failures()
+	if count+unnamed == 0 {
+		return nil
 	}
-	return "offer refused: " + r.error.Error()
-}
-
-func (r *refusal) Unwrap() []error { return []error{ErrRefused, r.error} }
-
-// report is the failure to tell the other side for err.
-func report(err error) (code, message string) {
-	var f *failure
-	var r *refusal
-	switch {
-	case errors.As(err, &r):
-		return "refused", Clean(r.Error())
-	case errors.As(err, &f):
-		message = f.public(true)
+	inc := &Incomplete{Count: count + unnamed, Of: entries}
+	for _, f := range list {
+		inc.Failed = append(inc.Failed, FileError(f))
 	}
-	return Code(err), message
-}
-
-func protocolError(text string) error {
-	return &failure{kind: ErrProtocol, text: text}
+	return inc
 }

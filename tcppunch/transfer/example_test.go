@@ -27,7 +27,7 @@ func Example() {
 
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		src, err := transfer.Files([]string{path})
+		src, err := transfer.Files(ctx, []string{path}, nil)
 		if err != nil {
 			fmt.Println(err)
 			return
@@ -37,9 +37,15 @@ func Example() {
 		}
 	})
 
-	sum, err := transfer.Receive(ctx, b, there, &transfer.ReceiveOptions{
+	dst, err := transfer.Into(there)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer dst.Close()
+	sum, err := transfer.Receive(ctx, b, dst, &transfer.ReceiveOptions{
 		Accept: func(_ context.Context, o transfer.Offer) error {
-			for f := range o.All() {
+			for _, f := range o.First() {
 				fmt.Println("offered:", transfer.Clean(f.Name), f.Size, "bytes")
 			}
 			return nil // or transfer.ErrRefused

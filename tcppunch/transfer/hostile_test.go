@@ -3,7 +3,6 @@ package transfer
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"math"
@@ -16,393 +15,463 @@ import (
 	"testing"
 	"time"
 
-	"github.com/zeebo/blake3"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/limit"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/link"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/manifest"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
 )
 
-func fr(k kind, body ...[]byte) []byte {
+const mib = tree.BlockSize
+
+// fr is a frame.
+func fr(k wire.Kind, body ...[]byte) []byte {
 	b := slices.Concat(body...)
-	return append(appendHeader(nil, k, len(b)), b...)
+	return append(wire.AppendHeader(nil, k, len(b)), b...)
 }
+
+// of is a frame of what the package wire appends.
+func of(k wire.Kind, fill func([]byte) []byte) []byte { return wire.AppendFrame(nil, k, fill) }
 
 func frHello(role byte) []byte {
-	return fr(kindHello, hello{version: version, min: minVersion, role: role}.append(nil))
+	h := wire.Hello{Version: link.Version, Min: link.MinVersion, Role: role, Features: []string{link.FeatureStreams}}
+	return of(wire.HelloKind, h.Append)
 }
 
-func frOffer(files uint32, size uint64) []byte { return fr(kindOffer, offer{files, size}.append(nil)) }
+var testTime = time.Unix(1e9, 5)
 
-func ent(name string, size uint64) []byte {
-	return entry{File: File{name, int64(size)}, mode: 0o644, modTime: time.Unix(1e9, 0)}.append(nil)
+func fileEntry(path string, size int64) manifest.Entry {
+	return manifest.Entry{Path: path, Size: size, Mode: 0o644, ModTime: testTime}
 }
 
-func frIndex(i uint32) []byte { return fr(kindFile, binary.BigEndian.AppendUint32(nil, i)) }
+var streamEntry = manifest.Entry{Type: manifest.Stream, Path: "s", Size: -1, Mode: 0o644, ModTime: testTime}
 
-func frHash(data []byte) []byte {
-	h := blake3.Sum256(data)
-	return fr(kindFileEnd, h[:])
+// list is an honest manifest.
+func list(t testing.TB, entries ...manifest.Entry) *manifest.Builder {
+	t.Helper()
+	b := new(manifest.Builder)
+	for _, e := range entries {
+		if err := b.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
 }
 
-// opening is an honest start with one file of the given size, named f.
-func opening(size uint64) []byte {
-	return slices.Concat(frHello(roleSend), frOffer(1, size), fr(kindPage, ent("f", size)))
+func frOffer(t testing.TB, entries ...manifest.Entry) []byte {
+	b := list(t, entries...)
+	o := wire.Offer{ID: [16]byte{7}, Digest: b.Digest(), Totals: b.Totals()}
+	for _, e := range entries {
+		if e.Depth() == 0 && len(o.First) < wire.MaxFirst {
+			o.First = append(o.First, e)
+		}
+	}
+	return of(wire.OfferKind, o.Append)
 }
 
-// play writes a stream as the peer and closes when it has been told why it was
-// turned down, which it returns.
-func play(conn net.Conn, stream []byte) (told *RemoteError) {
+func frPages(t testing.TB, entries ...manifest.Entry) (b []byte) {
+	for _, p := range list(t, entries...).Pages() {
+		b = append(b, fr(wire.PageKind, p)...)
+	}
+	return b
+}
+
+func frBlock(index uint32, n int64, data []byte) []byte {
+	return frBlockAs(wire.Block{Index: index, Number: n, Size: len(data), Hash: tree.Block(data)}, data)
+}
+
+func frBlockAs(h wire.Block, data []byte) []byte {
+	head := make([]byte, wire.BlockHeadSize)
+	h.Put(head)
+	return fr(wire.BlockKind, head, data)
+}
+
+func rootOf(data []byte) tree.Hash {
+	var m tree.Merger
+	for part := range slices.Chunk(data, mib) {
+		m.Add(tree.Block(part))
+	}
+	return m.Root()
+}
+
+func frFile(index uint32, data []byte) []byte {
+	f := wire.File{Index: index, Size: int64(len(data)), Root: rootOf(data)}
+	return of(wire.FileKind, f.Append)
+}
+
+func frEnd(lost int) []byte {
+	e := wire.End{Lost: lost}
+	return of(wire.EndKind, e.Append)
+}
+
+func frLoss(k wire.Kind, index uint32) []byte {
+	l := wire.Loss{Index: index, Failure: wire.Failure{Code: "source-changed", Message: "no more"}}
+	return of(k, l.Append)
+}
+
+func frCheck(index uint32, first int64, data []byte) []byte {
+	c := wire.CheckBody{Index: index, First: first}
+	for part := range slices.Chunk(data, mib) {
+		c.Hashes = append(c.Hashes, tree.Block(part))
+	}
+	return of(wire.CheckKind, c.Append)
+}
+
+func frStream(number uint32) []byte {
+	s := wire.Stream{Number: number}
+	return of(wire.StreamKind, s.Append)
+}
+
+func frSignal(number uint32) []byte {
+	s := wire.Signal{Number: number, Msg: []byte("hello")}
+	return of(wire.SignalKind, s.Append)
+}
+
+// A turn of a conversation: say this once the other side has said that.
+type turn struct {
+	after wire.Kind // 0: at once
+	say   []byte
+}
+
+// play is one side of a conversation by hand, which closes when it has been told why it
+// was turned down, which it returns.
+func play(conn net.Conn, turns ...turn) (told *RemoteError) {
+	heard := make(chan wire.Kind, 10000)
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		defer close(heard)
 		defer conn.Close()
 		for {
-			k, n, err := readHeader(conn)
+			k, n, err := wire.ReadHeader(conn)
 			if err != nil {
 				return
 			}
-			body := make([]byte, n)
-			if _, err := io.ReadFull(conn, body); err != nil {
+			body, err := wire.ReadBody(conn, nil, n)
+			if err != nil {
 				return
 			}
-			if k == kindFail {
-				told, _ = parseFail(body)
+			if k == wire.FailKind {
+				f, _ := wire.ParseFailure(body)
+				told = &RemoteError{Code: f.Code, Message: f.Message}
 				return
 			}
+			heard <- k
 		}
 	})
-	_, _ = conn.Write(stream)
+	for _, turn := range turns {
+		for ok := true; ok && turn.after != 0; {
+			var k wire.Kind
+			if k, ok = <-heard; k == turn.after {
+				break
+			}
+		}
+		_, _ = conn.Write(turn.say)
+	}
 	wg.Wait()
 	return told
 }
 
-// attack is what a hostile sender sends, and what Receive makes of it.
+// attack is what a hostile peer says, and what this side makes of it.
 type attack struct {
-	name   string
-	stream []byte
-	want   error
-	text   string
+	name  string
+	turns []turn
+	want  error
+	text  string
 }
 
-// onePage is a manifest of one page with figures that fit.
-func onePage(entries ...[]byte) []byte {
-	var size uint64
-	for _, e := range entries {
-		d := decoder{b: e}
-		if got, err := d.entry(); err == nil {
-			size += uint64(got.Size)
+// say is an attack in one go.
+func say(parts ...[]byte) []turn { return []turn{{0, slices.Concat(parts...)}} }
+
+// agreed is what an honest sender says until its list is answered, and then what.
+func agreed(t testing.TB, then []byte, entries ...manifest.Entry) []turn {
+	return []turn{
+		{0, slices.Concat(frHello(wire.RoleSend), frOffer(t, entries...))},
+		{wire.AcceptKind, frPages(t, entries...)},
+		{wire.PlanKind, then},
+	}
+}
+
+// openingAttacks go wrong before the list, or with frames that nobody knows.
+func openingAttacks(t testing.TB) []attack {
+	hi, f := frHello(wire.RoleSend), fileEntry("f", 1)
+	future := wire.Hello{Version: 9, Min: 9, Role: wire.RoleSend}
+	old := wire.Hello{Version: 1, Min: 1, Role: wire.RoleSend}
+	return []attack{
+		{"HTTP", say([]byte("GET / HTTP/1.1\r\n\r\n")), ErrProtocol, "unknown frame 0x47"},
+		{"no hello", say(frOffer(t, f)), ErrProtocol, "unexpected offer"},
+		{"wrong magic", say(fr(wire.HelloKind, []byte("somebody else's hello"))), ErrProtocol, "does not speak"},
+		{"short hello", say(fr(wire.HelloKind, []byte("tcppunch-files\n"), []byte{0, 1})), ErrProtocol, "malformed"},
+		{"lying feature list", say(fr(wire.HelloKind, []byte("tcppunch-files\n"), []byte{0, 1, 0, 1, 's', 255, 200, 'x'})), ErrProtocol, "malformed"},
+		{"future", say(of(wire.HelloKind, future.Append)), ErrVersion, "the other 9 to 9"},
+		{"past", say(of(wire.HelloKind, old.Append)), ErrVersion, "the other 1 to 1"},
+		{"no role", say(frHello('x')), ErrProtocol, "without a role"},
+		{"second receiver", say(frHello(wire.RoleReceive)), ErrProtocol, "both sides want to receive"},
+		{"hello twice", say(hi, hi), ErrProtocol, "unexpected hello"},
+		{"oversized frame", say(hi, wire.AppendHeader(nil, wire.PageKind, manifest.MaxPage+1)), ErrProtocol, "too long"},
+		{"oversized control", say(hi, wire.AppendHeader(nil, wire.OfferKind, 1<<23)), ErrProtocol, "too long"},
+		{"oversized optional", say(hi, wire.AppendHeader(nil, 0x90, 1<<23)), ErrProtocol, "too long"},
+		{"unknown frame", say(hi, fr(0x33)), ErrProtocol, "unknown frame 0x33"},
+		{"kind zero", say(hi, fr(0)), ErrProtocol, "unknown"},
+		{"receiver's frame", say(hi, fr(wire.AcceptKind)), ErrProtocol, "unexpected accept"},
+		{"greeting", say(hi, fr(wire.GreetKind, make([]byte, 20))), ErrProtocol, "unexpected greeting"},
+		{"bye at once", say(hi, fr(wire.ByeKind)), ErrProtocol, "unexpected bye"},
+		{"page before accept", []turn{{0, slices.Concat(hi, frPages(t, f))}}, ErrProtocol, "unexpected page"},
+		{"block before accept", say(hi, frBlock(0, 0, []byte{1})), ErrProtocol, "unexpected block"},
+		{"offer twice", say(hi, frOffer(t, f), frOffer(t, f)), ErrProtocol, "unexpected offer"},
+		{"malformed fail", say(hi, fr(wire.FailKind, []byte{200})), ErrProtocol, "malformed"},
+		{"fail with escape codes", say(hi, of(wire.FailKind, (&wire.Failure{Code: "no\x1b[2Jvel", Message: "bad\x1b]0;t\a\nnews"}).Append)), nil, "bad�]0;t��news"},
+	}
+}
+
+// offerAttacks lie about counts, sizes and names.
+func offerAttacks(t testing.TB) []attack {
+	hi := frHello(wire.RoleSend)
+	with := func(tot manifest.Totals, first ...manifest.Entry) []byte {
+		o := wire.Offer{Totals: tot, First: first}
+		return slices.Concat(hi, of(wire.OfferKind, o.Append))
+	}
+	pages := func(o []byte, page []byte) []turn { return []turn{{0, o}, {wire.AcceptKind, fr(wire.PageKind, page)}} }
+	f := fileEntry("f", 1)
+	page := list(t, f).Pages()[0]
+	one := manifest.Totals{Entries: 1, Files: 1, Bytes: 1}
+	honest := slices.Concat(hi, frOffer(t, f))
+	evil := func(name string) []attack {
+		raw := slices.Concat([]byte{0, byte(len(name))}, []byte(name), []byte{0, 0, 0, 1})
+		return []attack{
+			{"name in an offer " + name, say(with(one, manifest.Entry{Path: name, Size: 1, ModTime: testTime})), ErrName, ""},
+			{"name in a list " + name, pages(with(one), raw), ErrName, ""},
 		}
 	}
-	return slices.Concat(frHello(roleSend), frOffer(uint32(len(entries)), size), fr(kindPage, entries...))
+	attacks := []attack{
+		{"nothing", say(with(manifest.Totals{})), ErrProtocol, "0 entries"},
+		{"too many", say(with(manifest.Totals{Entries: manifest.MaxEntries + 1, Files: 1})), ErrProtocol, "cannot be"},
+		{"too many bytes", say(with(manifest.Totals{Entries: 1, Files: 1, Bytes: math.MaxInt64})), ErrProtocol, "cannot be"},
+		{"more files than entries", say(with(manifest.Totals{Entries: 1, Files: 2})), ErrProtocol, "cannot be"},
+		{"more names than files", say(with(one, f, fileEntry("g", 0))), ErrProtocol, "more names"},
+		{"short offer", say(hi, fr(wire.OfferKind, make([]byte, 40))), ErrProtocol, "malformed"},
+		{"empty page", pages(honest, nil), ErrProtocol, "page of 0 bytes"},
+		{"short page", pages(honest, page[:len(page)-1]), ErrProtocol, "malformed"},
+		{"another page", []turn{{0, honest}, {wire.AcceptKind, frPages(t, f)}, {wire.PlanKind, frPages(t, fileEntry("g", 1))}}, ErrProtocol, "more files"},
+		{"other list", pages(with(one, f), list(t, fileEntry("f", 1)).Pages()[0]), ErrProtocol, "another list"},
+		{"other first name", pages(slices.Concat(hi, frOffer(t, fileEntry("e", 1))), page), ErrProtocol, "other files"},
+		{"bytes before the list is complete", pages(with(manifest.Totals{Entries: 2, Files: 2, Bytes: 2}), page), ErrProtocol, "hangs"},
+		{"more than the disk", say(hi, frOffer(t, fileEntry("f", 1<<60))), ErrNoSpace, "offered"},
+		{"too many pages at once", []turn{{0, slices.Concat(hi, frOffer(t, f))}, {wire.AcceptKind, bytes.Repeat(frPages(t, f), 100)}}, ErrProtocol, ""},
+	}
+	attacks = slices.DeleteFunc(attacks, func(a attack) bool { return a.text == "hangs" })
+	for _, name := range []string{"../f", "/tmp/f", `..\f`, "..", "", "a\x1b[2Jb", "NUL", ".f.abc.tcppunch-part", "C:\\f", "a/b", "f.", "a\u202eb"} {
+		attacks = append(attacks, evil(name)...)
+	}
+	return attacks
 }
 
-// openingAttacks go wrong before the manifest, or with frames that nobody knows.
-func openingAttacks() []attack {
-	cat := slices.Concat[[]byte]
-	huge := appendHeader(nil, kindPage, maxPage+1)
+// dataAttacks send other data than was asked for.
+func dataAttacks(t testing.TB) []attack {
+	one, two, big := fileEntry("f", 1), fileEntry("f", 2), fileEntry("f", 3*mib)
+	a, b := make([]byte, mib), content(mib)
+	after := func(name string, e manifest.Entry, want error, text string, say ...[]byte) attack {
+		return attack{name, agreed(t, slices.Concat(say...), e), want, text}
+	}
+	liar := frBlock(0, 0, []byte{1})
+	liar[len(liar)-1]++
+	zero := wire.Block{Size: mib, Flags: wire.FlagZero, Hash: tree.Block(b)}
+	late := append(agreed(t, frBlock(0, 0, []byte{1}), one), turn{wire.AckKind, frBlock(0, 0, []byte{1})})
 	return []attack{
-		{"HTTP", []byte("GET / HTTP/1.1\r\n\r\n"), ErrProtocol, "unknown frame 0x47"},
-		{"no hello", frOffer(1, 1), ErrProtocol, "offer instead of hello"},
-		{"wrong magic", fr(kindHello, []byte("somebody else's hello")), ErrProtocol, "does not speak"},
-		{"short hello", fr(kindHello, []byte(magic), []byte{0, 1}), ErrProtocol, "cut short"},
-		{"lying feature list", fr(kindHello, []byte(magic), []byte{0, 1, 0, 1, 's', 255, 200, 'x'}), ErrProtocol, "cut short"},
-		{"future", fr(kindHello, hello{version: 9, min: 9, role: roleSend}.append(nil)), ErrVersion, "the other 9 to 9"},
-		{"no role", frHello('x'), ErrProtocol, "without a role"},
-		{"second receiver", frHello(roleReceive), ErrProtocol, "both sides want to receive"},
-		{"hello twice", cat(frHello(roleSend), frHello(roleSend)), ErrProtocol, "hello instead of offer"},
-		{"oversized frame", cat(frHello(roleSend), huge), ErrProtocol, "too long"},
-		{"oversized control", cat(frHello(roleSend), appendHeader(nil, kindOffer, 1<<23)), ErrProtocol, "too long"},
-		{"oversized optional", cat(frHello(roleSend), appendHeader(nil, 0x90, 1<<23)), ErrProtocol, "too long"},
-		{"unknown frame", cat(frHello(roleSend), fr(0x33)), ErrProtocol, "unknown frame 0x33"},
-		{"kind zero", cat(frHello(roleSend), fr(0)), ErrProtocol, "unknown"},
-		{"receiver's frame", cat(frHello(roleSend), fr(kindAccept)), ErrProtocol, "accept instead of offer"},
-		{"result", cat(opening(1), fr(kindResult)), ErrProtocol, "result instead of file"},
-		{"bye", cat(opening(1), fr(kindBye)), ErrProtocol, "bye instead of file"},
+		after("wrong hash", one, ErrHash, "f: hash", liar),
+		after("not zero", big, ErrHash, "f: hash", frBlockAs(zero, nil)),
+		after("no such file", one, ErrProtocol, "entry 1, which is not awaited", frBlock(1, 0, []byte{1})),
+		after("no file at all", one, ErrProtocol, "not awaited", frBlock(math.MaxUint32, 0, []byte{1})),
+		after("a folder", manifest.Entry{Type: manifest.Dir, Path: "f", Mode: 0o755, ModTime: testTime}, ErrProtocol, "not awaited", frBlock(0, 0, []byte{1})),
+		after("too much", one, ErrProtocol, "does not fit", frBlock(0, 0, []byte{1, 2})),
+		after("too little", two, ErrProtocol, "does not fit", frBlock(0, 0, []byte{1})),
+		after("past the end", one, ErrProtocol, "does not fit", frBlock(0, 1, []byte{1})),
+		after("far past the end", big, ErrProtocol, "does not fit", frBlock(0, 1<<41, b)),
+		after("impossible number", big, ErrProtocol, "malformed", frBlock(0, math.MaxInt64, b)),
+		after("nothing in it", one, ErrProtocol, "malformed", frBlock(0, 0, nil)),
+		after("short block", one, ErrProtocol, "malformed", fr(wire.BlockKind, make([]byte, 20))),
+		after("unknown flags", big, ErrProtocol, "malformed", frBlockAs(wire.Block{Size: mib, Flags: 3, Hash: tree.Block(a)}, nil)),
+		after("twice", big, ErrProtocol, "twice", frBlock(0, 1, b), frBlock(0, 1, b)),
+		after("twice in order", big, ErrProtocol, "twice", frBlock(0, 0, b), frBlock(0, 0, b)),
+		{"again", late, ErrProtocol, "not awaited"},
+		after("too far ahead", fileEntry("f", 20000*mib), ErrProtocol, "too far ahead", frBlock(0, limit.Ahead+1, b)),
+		after("wrong root", big, ErrHash, "f: hash", frBlock(0, 0, b), frBlock(0, 1, b), frBlock(0, 2, b), frFile(0, slices.Concat(b, b, a))),
+		after("end of a small file", one, ErrProtocol, "another size", frFile(0, []byte{1})),
+		after("end of another size", big, ErrProtocol, "another size", frFile(0, slices.Concat(b, b))),
+		after("end twice", big, ErrProtocol, "another one", frFile(0, slices.Concat(b, b, b)), frFile(0, slices.Concat(b, b, b))),
+		after("end of no file", one, ErrProtocol, "not awaited", frFile(5, b)),
+		after("malformed end of a file", one, ErrProtocol, "malformed", fr(wire.FileKind, []byte{0})),
+		after("check that was not asked for", one, ErrProtocol, "not asked for", frCheck(0, 0, []byte{1})),
+		after("check of no file", one, ErrProtocol, "not awaited", frCheck(7, 0, []byte{1})),
+		after("check of nothing", one, ErrProtocol, "malformed", frCheck(0, 0, nil)),
+		after("loss of no file", one, ErrProtocol, "not awaited", frLoss(wire.LostKind, 1)),
+		after("malformed loss", one, ErrProtocol, "malformed", fr(wire.LostKind, []byte{0})),
+		after("losses without end", one, ErrProtocol, "too many", bytes.Repeat(frLoss(wire.LostKind, wire.NoIndex), limit.LeftOut+1)),
+		after("early end", one, ErrProtocol, "before all is sent", frEnd(0)),
+		after("end with a block missing", big, ErrProtocol, "before all is sent", frBlock(0, 0, b), frEnd(0)),
+		after("end without a root", fileEntry("f", 2*mib), ErrProtocol, "before all is sent", frBlock(0, 0, b), frBlock(0, 1, b), frEnd(0)),
+		after("losses that do not add up", one, ErrProtocol, "1 losses", frBlock(0, 0, []byte{1}), frEnd(1)),
+		after("block after the end", one, ErrProtocol, "", frBlock(0, 0, []byte{1}), frEnd(0), frBlock(0, 0, []byte{1})),
+		after("page after the end", one, ErrProtocol, "unexpected page", frBlock(0, 0, []byte{1}), frEnd(0), frPages(t, one)),
+		after("result", one, ErrProtocol, "unexpected result", fr(wire.ResultKind)),
+		after("stream that nobody wants", one, ErrProtocol, "unexpected stream", frStream(1)),
+		after("signal for nobody", one, ErrProtocol, "unexpected signal", frSignal(0)),
+		after("stream goes on after its end", streamEntry, ErrProtocol, "behind the last", frBlock(0, 0, []byte{1}), frBlock(0, 1, b)),
+		after("stream ends before its last block", streamEntry, ErrProtocol, "before its last", frBlock(0, 3, b), frFile(0, b)),
+		after("stream of another size", streamEntry, ErrProtocol, "another one", frBlock(0, 0, []byte{1}), frFile(0, []byte{1, 2})),
+		after("stream ends twice as short", streamEntry, ErrProtocol, "behind the last", frBlock(0, 1, []byte{1}), frBlock(0, 0, []byte{1}), frFile(0, []byte{1})),
 	}
 }
 
-// manifestAttacks lie about counts and sizes.
-func manifestAttacks() []attack {
-	cat := slices.Concat[[]byte]
-	return []attack{
-		{"no files", cat(frHello(roleSend), frOffer(0, 0)), ErrProtocol, "0 files"},
-		{"too many files", cat(frHello(roleSend), frOffer(maxFiles+1, 0)), ErrProtocol, "files"},
-		{"too many bytes", cat(frHello(roleSend), frOffer(1, math.MaxUint64)), ErrProtocol, "bytes"},
-		{"short offer", cat(frHello(roleSend), fr(kindOffer, []byte{0, 0, 0, 1})), ErrProtocol, "cut short"},
-		{"empty page", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage)), ErrProtocol, "empty"},
-		{"short page", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, ent("f", 1)[:20])), ErrProtocol, "cut short"},
-		{"entry of no length", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, []byte{0, 0})), ErrProtocol, "cut short"},
-		{"name longer than entry", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, badNameLength())), ErrProtocol, "cut short"},
-		{"unknown entry type", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, badType())), ErrProtocol, "unknown type 7"},
-		{"more files", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, ent("f", 1), ent("g", 0))), ErrProtocol, "more files"},
-		{"more bytes", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, ent("f", 2))), ErrProtocol, "more bytes"},
-		{"fewer bytes", cat(frHello(roleSend), frOffer(1, 2), fr(kindPage, ent("f", 1))), ErrProtocol, "announced"},
-		{"negative size", cat(frHello(roleSend), frOffer(1, 1), fr(kindPage, ent("f", math.MaxUint64))), ErrProtocol, "impossible size"},
-		{"sum overflows", cat(frHello(roleSend), frOffer(3, maxBytes), fr(kindPage, ent("f", maxBytes), ent("g", maxBytes), ent("h", maxBytes))), ErrProtocol, "more bytes"},
-		{"files before the manifest is complete", cat(frHello(roleSend), frOffer(2, 1), fr(kindPage, ent("f", 1)), frIndex(0)), ErrProtocol, "file instead of page"},
-		{"more than the disk", onePage(ent("f", 1<<60)), ErrNoSpace, "offered"},
+// pressAttacks are compressed blocks that are none.
+func pressAttacks(t testing.TB) []attack {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// nameAttacks try to leave the folder, or to deceive.
-func nameAttacks() []attack {
-	return []attack{
-		{"parent", onePage(ent("../f", 1)), ErrName, "separator"},
-		{"absolute", onePage(ent("/tmp/f", 1)), ErrName, "separator"},
-		{"backslash", onePage(ent(`..\f`, 1)), ErrName, "separator"},
-		{"dots", onePage(ent("..", 1)), ErrName, "folder"},
-		{"no name", onePage(ent("", 1)), ErrName, "empty"},
-		{"escape codes", onePage(ent("a\x1b[2Jb", 1)), ErrName, "invisible"},
-		{"device", onePage(ent("NUL", 1)), ErrName, "device"},
-		{"twice", onePage(ent("f", 1), ent("f", 1)), ErrName, "two files"},
-		{"twice but for case", onePage(ent("f", 1), ent("F", 1)), ErrName, "two files"},
-		{"a partial file", onePage(ent(".f.abc.tcppunch-part", 1)), ErrName, "unfinished"},
+	defer enc.Close()
+	pressed := func(size int, data []byte) []byte {
+		h := wire.Block{Size: size, Flags: wire.FlagZstd, Hash: tree.Block(make([]byte, size))}
+		return frBlockAs(h, data)
 	}
-}
-
-// dataAttacks send other data than was announced.
-func dataAttacks() []attack {
-	cat := slices.Concat[[]byte]
+	bomb := enc.EncodeAll(make([]byte, 1<<30), nil)
+	large := fileEntry("f", mib)
 	return []attack{
-		{"wrong index", cat(opening(1), frIndex(1)), ErrProtocol, "out of order"},
-		{"short index", cat(opening(1), fr(kindFile, []byte{0})), ErrProtocol, "out of order"},
-		{"data without file", cat(opening(1), fr(kindData, []byte{1})), ErrProtocol, "data instead of file"},
-		{"end without file", cat(opening(1), fr(kindEnd)), ErrProtocol, "end instead of file"},
-		{"too much data", cat(opening(1), frIndex(0), fr(kindData, []byte{1, 2})), ErrProtocol, "does not fit"},
-		{"data after the end", cat(opening(1), frIndex(0), fr(kindData, []byte{1}), fr(kindData, []byte{2})), ErrProtocol, "data instead of file-end"},
-		{"data in an empty file", cat(opening(0), frIndex(0), fr(kindData, []byte{1})), ErrProtocol, "data instead of file-end"},
-		{"endless empty data", cat(opening(1), frIndex(0), fr(kindData)), ErrProtocol, "does not fit"},
-		{"file ends early", cat(opening(2), frIndex(0), fr(kindData, []byte{1}), frHash([]byte{1})), ErrProtocol, "file-end instead of data"},
-		{"short hash", cat(opening(1), frIndex(0), fr(kindData, []byte{1}), fr(kindFileEnd, []byte{1})), ErrProtocol, "cut short"},
-		{"wrong hash", cat(opening(1), frIndex(0), fr(kindData, []byte{1}), frHash([]byte{2})), ErrHash, "f: hash"},
-		{"stream ends", cat(opening(1), frIndex(0)), ErrPeerGone, "closed the connection"},
-		{"stream ends in a frame", cat(opening(2), frIndex(0), appendHeader(nil, kindData, 2), []byte{1}), ErrPeerGone, "closed the connection"},
-		{"malformed fail", cat(opening(1), fr(kindFail, []byte{200})), ErrProtocol, "cut short"},
-		{"fail with escape codes", cat(opening(1), fr(kindFail, appendFail(nil, "no\x1b[2Jvel", "bad\x1b]0;t\a\nnews"))), nil, "bad�]0;t��news"},
+		{"bomb", agreed(t, pressed(mib, bomb), large), ErrProtocol, "compressed block that is malformed"},
+		{"too short", agreed(t, pressed(mib, enc.EncodeAll(make([]byte, mib-1), nil)), large), ErrProtocol, "compressed block that is malformed"},
+		{"too long", agreed(t, pressed(mib, enc.EncodeAll(make([]byte, mib+1), nil)), large), ErrProtocol, "compressed block that is malformed"},
+		{"garbage", agreed(t, pressed(mib, []byte("garbage")), large), ErrProtocol, "compressed block that is malformed"},
+		{"nothing", agreed(t, pressed(mib, nil), large), ErrProtocol, "malformed"},
+		{"something else", agreed(t, pressed(mib, enc.EncodeAll(append(make([]byte, mib-1), 1), nil)), large), ErrHash, "f: hash"},
 	}
 }
 
 func TestHostileSender(t *testing.T) {
-	tests := slices.Concat(openingAttacks(), manifestAttacks(), nameAttacks(), dataAttacks())
-	for _, tt := range tests {
+	for _, tt := range slices.Concat(openingAttacks(t), offerAttacks(t), dataAttacks(t), pressAttacks(t)) {
 		t.Run(tt.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
 			if err := os.Mkdir(out, 0o755); err != nil {
 				t.Fatal(err)
 			}
+			dst, err := Into(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dst.Close()
 			a, b := tcpPair(t)
-			var err error
 			var wg sync.WaitGroup
-			wg.Go(func() { _, err = Receive(t.Context(), b, out, nil); b.Close() })
-			ends := errors.Is(tt.want, ErrPeerGone)
-			if ends {
-				_, _ = a.Write(tt.stream)
-				_ = a.(*net.TCPConn).CloseWrite()
-			}
-			var told *RemoteError
-			if !ends {
-				told = play(a, tt.stream)
-			}
+			wg.Go(func() { _, err = Receive(t.Context(), b, dst, nil); b.Close() })
+			told := play(a, tt.turns...)
 			wg.Wait()
 			if err == nil || (tt.want != nil && !errors.Is(err, tt.want)) || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("Receive: %v, want %v, %q", err, tt.want, tt.text)
 			}
-			if tt.want != nil && !ends && (told == nil || told.Code != Code(tt.want)) {
+			if tt.want != nil && (told == nil || told.Code != Code(tt.want)) {
 				t.Errorf("the sender was told %v", told)
 			}
-			wantTree(t, filepath.Dir(out), nil)
-		})
-	}
-}
-
-func badNameLength() []byte {
-	e := ent("f", 1)
-	e[len(e)-2] = 200
-	return e
-}
-
-func badType() []byte {
-	e := ent("f", 1)
-	e[2] = 7
-	return e
-}
-
-// A manifest without end costs no more memory than its bounds say.
-func TestManifestBounds(t *testing.T) {
-	m := newManifest(offer{files: maxFiles, bytes: 0})
-	var err error
-	added := 0
-	for i := 0; err == nil && i < maxFiles; i++ {
-		name := strings.Repeat("x", maxName-8) + hex8(i)
-		err = m.add(ent(name, 0))
-		added += len(name)
-	}
-	if !errors.Is(err, ErrProtocol) || added > maxNames+maxName {
-		t.Errorf("%d bytes of names, then %v", added, err)
-	}
-}
-
-func hex8(i int) string {
-	const digits = "0123456789abcdef"
-	var b [8]byte
-	for j := range b {
-		b[7-j] = digits[i>>(4*j)&15]
-	}
-	return string(b[:])
-}
-
-// What later versions may add is skipped.
-func TestForwardCompatible(t *testing.T) {
-	data := []byte("hello")
-	longer := func(b []byte) []byte { return append(slices.Clone(b), "more"...) }
-	entry := longer(ent("f", 5))
-	entry[1] += 4 // the entry itself has grown
-	h := hello{version: 9, min: 1, role: roleSend, features: []string{"directories", "", strings.Repeat("x", 255)}}
-	hash := blake3.Sum256(data)
-	stream := slices.Concat(
-		fr(kindHello, longer(h.append(nil))),
-		fr(0x80), fr(kindPing, []byte("pong?")),
-		fr(kindOffer, longer(offer{1, 5}.append(nil))),
-		fr(kindPage, entry),
-		fr(0xfe, make([]byte, maxData)),
-		fr(kindFile, longer([]byte{0, 0, 0, 0})),
-		fr(kindData, data[:2]), fr(0x81, []byte("in between")), fr(kindPing), fr(kindData, data[2:]),
-		fr(kindFileEnd, longer(hash[:])),
-		fr(kindEnd, []byte("more")),
-		fr(kindBye, []byte("more")),
-	)
-	dir := t.TempDir()
-	conn := &recorded{in: bytes.NewReader(stream)}
-	if sum, err := Receive(t.Context(), conn, dir, nil); err != nil || sum.Files != 1 {
-		t.Errorf("Receive = %+v, %v", sum, err)
-	}
-	wantTree(t, dir, map[string][]byte{"f": data})
-}
-
-// recorded is a connection that plays a recorded stream and keeps what is written.
-type recorded struct {
-	net.Conn
-	in  io.Reader
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (r *recorded) Read(p []byte) (int, error)  { return r.in.Read(p) }
-func (r *recorded) SetDeadline(time.Time) error { return nil }
-func (r *recorded) SetReadDeadline(time.Time) error {
-	return nil
-}
-
-func (r *recorded) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.out.Write(p)
-}
-
-func TestHostileReceiver(t *testing.T) {
-	data := content(3 << 20)
-	result := fr(kindResult, offer{1, uint64(len(data))}.append(nil))
-	hi := frHello(roleReceive)
-	cat := slices.Concat[[]byte]
-	flood := bytes.Repeat(fr(kindAccept), 1000)
-	tests := []struct {
-		name   string
-		stream []byte
-		want   error
-		text   string
-	}{
-		{"HTTP", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), ErrProtocol, "unknown frame"},
-		{"no hello", fr(kindAccept), ErrProtocol, "unexpected accept"},
-		{"second sender", frHello(roleSend), ErrProtocol, "both sides want to send"},
-		{"future", fr(kindHello, hello{version: 9, min: 9, role: roleReceive}.append(nil)), ErrVersion, "the other 9"},
-		{"hello twice", cat(hi, hi), ErrProtocol, "unexpected hello"},
-		{"data", cat(hi, fr(kindData, data[:100])), ErrProtocol, "unexpected data"},
-		{"bye", cat(hi, fr(kindBye)), ErrProtocol, "unexpected bye"},
-		{"result at once", cat(hi, result), ErrProtocol, "unexpected result"},
-		{"huge frame", cat(hi, appendHeader(nil, kindAccept, 1<<20)), ErrProtocol, "too long"},
-		{"unknown frame", cat(hi, fr(0x44)), ErrProtocol, "unknown frame 0x44"},
-		{"flood", cat(hi, flood), ErrProtocol, "unexpected accept"},
-		{"refuses with a lie", cat(hi, fr(kindFail, appendFail(nil, "exists", "\x1b[31mno\u202e"))), ErrExists, "�[31mno�"},
-		{"refuses without words", cat(hi, fr(kindFail, appendFail(nil, "so-what", ""))), nil, "reported: so-what"},
-		{"leaves", hi, ErrPeerGone, "closed"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			a, b := tcpPair(t)
-			var err error
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				_, err = Send(t.Context(), a, source(t, map[string][]byte{"f": data}), nil)
-				a.Close()
-			})
-			if errors.Is(tt.want, ErrPeerGone) {
-				_, _ = b.Write(tt.stream)
-				_ = b.(*net.TCPConn).CloseWrite()
-				_, _ = io.Copy(io.Discard, b)
-			} else {
-				play(b, tt.stream)
-			}
-			wg.Wait()
-			if err == nil || (tt.want != nil && !errors.Is(err, tt.want)) || !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("Send: %v, want %v, %q", err, tt.want, tt.text)
-			}
-		})
-	}
-}
-
-// A receiver that claims success before it has been sent everything, or other
-// figures than were sent, is not believed.
-func TestHostileResult(t *testing.T) {
-	data := content(100)
-	tests := []struct {
-		name string
-		when kind // answer to this frame of the sender
-		say  []byte
-		text string
-	}{
-		{"early", kindData, fr(kindResult, offer{1, 100}.append(nil)), "unexpected result"},
-		{"other count", kindEnd, fr(kindResult, offer{2, 100}.append(nil)), "counts other files"},
-		{"other bytes", kindEnd, fr(kindResult, offer{1, 99}.append(nil)), "counts other files"},
-		{"short", kindEnd, fr(kindResult, []byte{1}), "cut short"},
-		{"accept again", kindEnd, fr(kindAccept), "unexpected accept"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			a, b := net.Pipe()
-			var err error
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				_, err = Send(context.Background(), a, source(t, map[string][]byte{"f": data}), nil)
-				a.Close()
-			})
-			answers := map[kind][]byte{kindPage: fr(kindAccept)}
-			answers[tt.when] = tt.say
-			_, _ = b.Write(frHello(roleReceive))
-			for {
-				k, n, err := readHeader(b)
-				if err != nil || k == kindFail {
-					break
+			for name := range listing(t, filepath.Dir(out)) {
+				if base := filepath.Base(name); base != "f" && (filepath.Dir(name) != "out" || !strings.HasSuffix(base, ".tcppunch-part")) {
+					t.Errorf("%q should not be there", name)
 				}
-				_, _ = io.CopyN(io.Discard, b, int64(n))
-				_, _ = b.Write(answers[k])
-			}
-			b.Close()
-			wg.Wait()
-			if !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), tt.text) {
-				t.Errorf("Send: %v, want %q", err, tt.text)
 			}
 		})
 	}
 }
 
-// A receiver on Windows says what it cannot store, before it is offered.
-func TestWindowsReceiver(t *testing.T) {
-	a, b := tcpPair(t)
-	var err error
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, err = Send(t.Context(), a, source(t, map[string][]byte{"10:30.txt": nil}), nil)
-		a.Close()
-	})
-	told := play(b, fr(kindHello, hello{version, minVersion, roleReceive, []string{"other", featureWindowsNames}}.append(nil)))
-	wg.Wait()
-	if !errors.Is(err, ErrName) || told == nil || told.Code != "bad-name" {
-		t.Errorf("Send: %v; told %v", err, told)
+// A sender that breaks off is one that broke off, whatever it was about to say.
+func TestSenderLeaves(t *testing.T) {
+	whole := agreed(t, slices.Concat(frBlock(0, 0, []byte{1}), frEnd(0)), fileEntry("f", 1))
+	for _, cut := range []int{0, 3, 4, 20} {
+		dst, err := Into(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := tcpPair(t)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, err = Receive(t.Context(), b, dst, nil); b.Close() })
+		_, _ = a.Write(whole[0].say[:len(whole[0].say)-cut-1])
+		_ = a.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, a)
+		wg.Wait()
+		dst.Close()
+		if !errors.Is(err, ErrPeerGone) || !strings.Contains(err.Error(), "closed the connection") {
+			t.Errorf("cut %d: %v", cut, err)
+		}
+	}
+}
+
+// Checks of what is partly there: out of order, twice, without end.
+func TestHostileChecks(t *testing.T) {
+	data := content(5 * mib)
+	e := fileEntry("f", int64(len(data)))
+	flood := bytes.Repeat(frCheck(0, 0, data[:mib]), 2)
+	tests := []attack{
+		{"not from the start", agreed(t, frCheck(0, 1, data[mib:2*mib]), e), ErrProtocol, "not asked for"},
+		{"too many", agreed(t, frCheck(0, 0, data), e), ErrProtocol, "not asked for"},
+		{"twice", agreed(t, flood, e), ErrProtocol, "not asked for"},
+		{"block before the answer", agreed(t, slices.Concat(frCheck(0, 0, data[:3*mib]), frBlock(0, 1, data[mib:2*mib])), e), ErrProtocol, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dst, err := Into(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dst.Close()
+			a, b := tcpPair(t)
+			var wg sync.WaitGroup
+			wg.Go(func() { _, err = Receive(t.Context(), b, dst, nil); b.Close() })
+			// First three blocks, and a break.
+			some := slices.Concat(frBlock(0, 0, data[:mib]), frBlock(0, 1, data[mib:2*mib]), frBlock(0, 2, data[2*mib:3*mib]))
+			play(a, append(agreed(t, some, e), turn{0, of(wire.FailKind, (&wire.Failure{Code: "interrupted"}).Append)})...)
+			wg.Wait()
+			if !errors.Is(err, ErrInterrupted) {
+				t.Fatal(err)
+			}
+			a, b = tcpPair(t)
+			wg.Go(func() { _, err = Receive(t.Context(), b, dst, nil); b.Close() })
+			play(a, tt.turns...)
+			wg.Wait()
+			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("Receive: %v, want %q", err, tt.text)
+			}
+		})
+	}
+}
+
+// What a sender says about further connections is bounded too.
+func TestHostileStreams(t *testing.T) {
+	one := fileEntry("f", 1)
+	tests := []attack{
+		{"flood of signals", agreed(t, slices.Concat(frStream(1), bytes.Repeat(frSignal(1), 100)), one), ErrProtocol, "more signals"},
+		{"signal before its time", agreed(t, slices.Concat(frStream(1), frSignal(2)), one), ErrProtocol, "unexpected signal"},
+		{"huge signal", agreed(t, slices.Concat(frStream(1), wire.AppendHeader(nil, wire.SignalKind, 1<<20)), one), ErrProtocol, "too long"},
+		{"not the next one", agreed(t, frStream(2), one), ErrProtocol, "stream 2 after 0"},
+		{"five at once", agreed(t, slices.Concat(frStream(1), frStream(2), frStream(3), frStream(4), frStream(5)), one), ErrProtocol, "unexpected stream"},
+		{"malformed stream", agreed(t, fr(wire.StreamKind, []byte{1}), one), ErrProtocol, "malformed"},
+		{"again after its end", append(agreed(t, slices.Concat(frStream(1), of(wire.NoStreamKind, (&wire.Signal{Number: 1}).Append)), one),
+			turn{wire.NoStreamKind, frStream(3)}), ErrProtocol, "stream 3 after 1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dst, err := Into(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dst.Close()
+			waiting := func(ctx context.Context, s *Signals) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			a, b := tcpPair(t)
+			var wg sync.WaitGroup
+			wg.Go(func() { _, err = Receive(t.Context(), b, dst, &ReceiveOptions{Extra: waiting}); b.Close() })
+			told := play(a, tt.turns...)
+			wg.Wait()
+			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) || told == nil {
+				t.Errorf("Receive: %v, want %q; told %v", err, tt.text, told)
+			}
+		})
 	}
 }

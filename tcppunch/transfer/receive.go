@@ -2,247 +2,82 @@ package transfer
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"runtime"
 	"time"
-)
 
-// byeWait is how long a receiver that has everything waits for the sender's last
-// word. It only needs to outlast a round trip; nothing depends on the word itself.
-const byeWait = 5 * time.Second
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/progress"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/receiver"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/store"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
+)
 
 // ReceiveOptions are the choices of a receiver. The zero value and nil both work:
 // everything is accepted, and nothing that exists is replaced.
 type ReceiveOptions struct {
-	// Overwrite lets files of the same name be replaced, those that stood there
-	// when the offer came. Directories and devices are never replaced.
-	Overwrite bool
-
-	// Accept decides on the offer, before any file is sent; nil accepts. An error
+	// Accept decides on the offer, before anything is sent; nil accepts. An error
 	// refuses: Receive returns it, wrapped together with ErrRefused, and the sender
 	// is told its text. It may take its time, the connection is kept up meanwhile.
 	// ctx ends when the sender goes away, and Receive waits for Accept to return.
+	// It is not called for an offer that this Dest has accepted before.
 	Accept func(ctx context.Context, o Offer) error
+
+	// Exists says what to do when another file of the same name is here.
+	Exists Policy
+
+	// Ask decides for each such file instead, and may take its time. It is called for
+	// one file at a time, and not again for the same one after a break. An error ends
+	// the transfer as a refusal does.
+	Ask func(ctx context.Context, c Conflict) (Policy, error)
 
 	// Trace reports progress.
 	Trace *Trace
 
 	// IdleTimeout is how long the other side may be silent before it counts as
-	// gone. Zero means 30 seconds. It sends heartbeats every 5, so less than 10
+	// gone. Zero means 10 seconds. It sends heartbeats every 2, so less than 5
 	// gives up too early.
 	IdleTimeout time.Duration
+
+	// Extra makes another connection to the same peer, as SendOptions.Extra does.
+	// The sender decides when. Default: there is only one connection.
+	Extra func(ctx context.Context, s *Signals) (net.Conn, error)
 }
 
-// Receive takes the files that the peer offers with Send on the other end of conn,
-// into the existing directory dir. It returns when all are verified and in place.
+// Receive takes what the peer offers with Send on the other end of conn into dst. It
+// returns when all is verified and in place. If the connection breaks so late that the
+// sender may not know, that is no error, but Summary.Heard is false.
 //
-// A file shows under its name only when it is complete, verified and on the disk;
-// until then it has a hidden name ending in ".tcppunch-part", which is removed if
-// the transfer fails. Files that were complete by then stay.
+// A file shows under its name only when it is complete, verified and on the disk; until
+// then it has a hidden name ending in ".tcppunch-part", which stays if the transfer
+// fails, for the next attempt. Files that were complete by then stay too. When single
+// files fail, here or there, the others are received, and the error is an *Incomplete.
+// After ErrPeerGone, another Receive with the same dst goes on over a new connection.
 //
 // The connection must already be authenticated and encrypted. Receive neither
 // closes it nor leaves a goroutine behind. After an error the connection is of no
 // more use. When ctx ends, Receive tells the peer, which takes two seconds at
 // most, and returns an error that wraps ctx.Err().
-func Receive(ctx context.Context, conn net.Conn, dir string, opt *ReceiveOptions) (Summary, error) {
+func Receive(ctx context.Context, conn net.Conn, dst *Dest, opt *ReceiveOptions) (Summary, error) {
 	if opt == nil {
 		opt = new(ReceiveOptions)
 	}
-	r := &receiver{
-		link:  newLink(ctx, conn, opt.IdleTimeout, false),
-		opt:   opt,
-		meter: newMeter(opt.Trace),
-	}
-	err := r.link.finish(r.run(dir))
-	return r.meter.summary(), err
-}
-
-type receiver struct {
-	link     *link
-	opt      *ReceiveOptions
-	root     *os.Root
-	manifest *manifest
-	replace  map[int]bool // files that stood there when the offer came
-	meter    meter
-}
-
-func (r *receiver) run(dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return &failure{text: "the folder for received files cannot be opened", cause: err}
-	}
-	defer root.Close()
-	r.root = root
-	var features []string
-	if runtime.GOOS == "windows" {
-		features = append(features, featureWindowsNames)
-	}
-	if _, err := r.link.greet(roleReceive, features); err != nil {
-		return err
-	}
-	if err := r.readManifest(); err != nil {
-		return err
-	}
-	if err := r.accept(); err != nil {
-		return err
-	}
-	for i := range r.manifest.files {
-		if err := r.receiveFile(i); err != nil {
-			return err
+	m := progress.New(opt.Trace.hooks())
+	inner := &receiver.Options{Idle: opt.IdleTimeout, Exists: opt.Exists.store(), Dial: dial(opt.Extra), Meter: m, Remote: remote}
+	if opt.Accept != nil {
+		inner.Accept = func(ctx context.Context, o *wire.Offer, resumable int64) error {
+			return opt.Accept(ctx, newOffer(o, resumable))
 		}
 	}
-	return r.settle()
-}
-
-func (r *receiver) readManifest() error {
-	body, err := r.link.readKind(kindOffer)
-	if err != nil {
-		return err
-	}
-	announced, err := parseOffer(kindOffer, body)
-	if err != nil {
-		return err
-	}
-	r.manifest = newManifest(announced)
-	for !r.manifest.complete() {
-		page, err := r.link.readKind(kindPage)
-		if err != nil {
-			return err
-		}
-		if err := r.manifest.add(page); err != nil {
-			return err
+	if opt.Ask != nil {
+		inner.Ask = func(ctx context.Context, c store.Conflict) (store.Policy, error) {
+			p, err := opt.Ask(ctx, newConflict(&c))
+			return p.store(), err
 		}
 	}
-	return nil
-}
-
-// accept looks at what is in the way, asks, and answers the sender.
-func (r *receiver) accept() error {
-	r.replace = make(map[int]bool)
-	for i, e := range r.manifest.files {
-		if err := r.vet(i, e.Name); err != nil {
-			return err
-		}
+	totals, err := receiver.Run(ctx, conn, dst.d, inner)
+	if err == nil {
+		err = incomplete(m, totals.Entries, totals.Unnamed)
 	}
-	if free, ok := freeSpace(r.root); ok && uint64(r.manifest.bytes) > free {
-		return &failure{kind: ErrNoSpace, text: fmt.Sprintf("%d bytes offered, %d free", r.manifest.bytes, free)}
-	}
-	o := r.meter.offer(r.manifest.files, r.manifest.bytes)
-	if r.opt.Accept != nil {
-		err := r.opt.Accept(r.link.ctx, o)
-		if r.link.ctx.Err() != nil {
-			return context.Cause(r.link.ctx)
-		}
-		if err != nil {
-			return &refusal{err}
-		}
-	}
-	if err := r.link.write(kindAccept, nil); err != nil {
-		return err
-	}
-	if err := r.link.flush(); err != nil {
-		return err
-	}
-	r.meter.accepted()
-	return nil
-}
-
-// vet refuses an offered file that is already there.
-func (r *receiver) vet(i int, name string) error {
-	if runtime.GOOS == "windows" {
-		if err := checkNameWindows(name); err != nil {
-			return err
-		}
-	}
-	info, err := r.root.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return &failure{name: name, text: "cannot be looked up", cause: err}
-	case !r.opt.Overwrite:
-		return &failure{kind: ErrExists, name: name}
-	case !info.Mode().IsRegular() && info.Mode().Type() != fs.ModeSymlink:
-		return &failure{kind: ErrExists, name: name, text: "and it is not a file"}
-	}
-	r.replace[i] = true
-	return nil
-}
-
-func (r *receiver) receiveFile(i int) error {
-	e := r.manifest.files[i]
-	body, err := r.link.readKind(kindFile)
-	if err != nil {
-		return err
-	}
-	d := decoder{b: body}
-	if index := d.u32(); d.bad || int(index) != i {
-		return protocolError("files out of order")
-	}
-	r.meter.file(e.File)
-	p, err := createPartial(r.root, e)
-	if err != nil {
-		return err
-	}
-	defer p.discard()
-	if err := r.receiveData(p); err != nil {
-		return err
-	}
-	hash, err := r.link.readKind(kindFileEnd)
-	if err != nil {
-		return err
-	}
-	if len(hash) < len(p.sum()) {
-		return protocolError("file-end is cut short")
-	}
-	if got := p.sum(); [32]byte(hash[:32]) != got {
-		return &failure{kind: ErrHash, name: e.Name}
-	}
-	if err := p.commit(r.replace[i]); err != nil {
-		return err
-	}
-	r.meter.fileDone(e.File, p.sum())
-	return nil
-}
-
-// receiveData takes as many bytes as the manifest says that the file has.
-func (r *receiver) receiveData(p *partial) error {
-	for left := p.entry.Size; left > 0; {
-		data, err := r.link.readKind(kindData)
-		if err != nil {
-			return err
-		}
-		if len(data) == 0 || int64(len(data)) > left {
-			return protocolError("data does not fit the size of the file")
-		}
-		if err := p.write(data); err != nil {
-			return err
-		}
-		left -= int64(len(data))
-		r.meter.add(len(data))
-		r.link.recycle(data)
-	}
-	return nil
-}
-
-// settle sends the last word. From here on the transfer has succeeded: all files
-// are in place, even if the sender should never hear of it.
-func (r *receiver) settle() error {
-	if _, err := r.link.readKind(kindEnd); err != nil {
-		return err
-	}
-	syncDir(r.root)
-	r.meter.finish()
-	result := offer{files: uint32(len(r.manifest.files)), bytes: uint64(r.manifest.bytes)}
-	if r.link.writeLast(kindResult, result.append(nil)) != nil {
-		return nil
-	}
-	late := time.AfterFunc(byeWait, func() { r.link.stop(errDone) })
-	defer late.Stop()
-	_, _ = r.link.read()
-	return nil
+	sum := Summary(m.Sum())
+	sum.Heard = totals.Heard
+	return sum, err
 }

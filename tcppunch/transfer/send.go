@@ -2,19 +2,38 @@ package transfer
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
-	"io"
 	"net"
-	"os"
-	"slices"
 	"time"
 
-	"github.com/zeebo/blake3"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/link"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/press"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/progress"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/sender"
 )
 
-// blockSize is how much of a file is read, hashed and sent at a time.
-const blockSize = 256 << 10
+// Compress says when data is compressed on the way.
+type Compress uint8
+
+// The choices.
+const (
+	CompressAuto Compress = iota // when the link is slow and the data shrinks
+	CompressOff                  // never
+	CompressOn                   // always, but for data that does not shrink
+)
+
+// press is the same choice in the words of package press.
+func (c Compress) press() press.Choice {
+	switch c {
+	case CompressOff:
+		return press.Off
+	case CompressOn:
+		return press.On
+	}
+	return press.Auto
+}
+
+// MaxStreams bounds the connections of one transfer.
+const MaxStreams = link.MaxStreams
 
 // SendOptions are the choices of a sender. The zero value and nil both work.
 type SendOptions struct {
@@ -22,14 +41,35 @@ type SendOptions struct {
 	Trace *Trace
 
 	// IdleTimeout is how long the other side may be silent before it counts as
-	// gone. Zero means 30 seconds. It sends heartbeats every 5, so less than 10
+	// gone. Zero means 10 seconds. It sends heartbeats every 2, so less than 5
 	// gives up too early.
 	IdleTimeout time.Duration
+
+	// Streams is how many connections carry data side by side, up to MaxStreams.
+	// Zero means one, and more while they help: see Held. Needs Extra on both sides.
+	Streams int
+
+	// Extra makes another connection to the same peer, whose Extra is called at the same
+	// time, and returns when ctx ends. Signals carries their words to each other. The
+	// connection must be authenticated and encrypted; Send closes it. When it fails on
+	// either side, no more are tried. Default: there is only one connection.
+	Extra func(ctx context.Context, s *Signals) (net.Conn, error)
+
+	// Held reports that loss or the congestion window holds the first connection down, as
+	// far as the system tells, so that another one may help. Default: never.
+	Held func() bool
+
+	// Compress says when to compress.
+	Compress Compress
 }
 
-// Send offers the files of src to the peer that runs Receive on the other end of conn,
-// waits until it accepts, streams the files, and returns when the peer has said
-// that all of them are verified and in place.
+// Send offers src to the peer that runs Receive on the other end of conn, waits until it
+// accepts, sends what is not there yet, and returns when the peer has said that all is
+// verified and in place.
+//
+// When single files fail, here or there, the others are sent, and the error is an
+// *Incomplete. After ErrPeerGone, another Send with the same src goes on over a new
+// connection.
 //
 // The connection must already be authenticated and encrypted. Send neither closes
 // it nor leaves a goroutine behind. After an error the connection is of no more
@@ -39,197 +79,14 @@ func Send(ctx context.Context, conn net.Conn, src *Source, opt *SendOptions) (Su
 	if opt == nil {
 		opt = new(SendOptions)
 	}
-	s := &sender{
-		link:  newLink(ctx, conn, opt.IdleTimeout, true),
-		src:   src,
-		meter: newMeter(opt.Trace),
-	}
-	err := s.link.finish(s.run())
-	return s.meter.summary(), err
-}
-
-type sender struct {
-	link  *link
-	src   *Source
-	files []entry
-	meter meter
-}
-
-func (s *sender) run() error {
-	var total int64
-	var err error
-	if s.files, total, err = s.src.refresh(); err != nil {
-		return err
-	}
-	theirs, err := s.link.greet(roleSend, nil)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(theirs.features, featureWindowsNames) {
-		for _, e := range s.files {
-			if err := checkNameWindows(e.Name); err != nil {
-				return err
-			}
-		}
-	}
-	if err := s.offer(total); err != nil {
-		return err
-	}
-	if _, err := s.link.readKind(kindAccept); err != nil {
-		return err
-	}
-	s.meter.accepted()
-	if err := s.stream(); err != nil {
-		return err
-	}
-	return s.settle(total)
-}
-
-func (s *sender) offer(total int64) error {
-	o := offer{files: uint32(len(s.files)), bytes: uint64(total)}
-	if err := s.link.write(kindOffer, o.append(nil)); err != nil {
-		return err
-	}
-	s.link.expect(kindAccept)
-	if err := pages(s.files, func(page []byte) error { return s.link.write(kindPage, page) }); err != nil {
-		return err
-	}
-	if err := s.link.flush(); err != nil {
-		return err
-	}
-	s.meter.offer(s.files, total)
-	return nil
-}
-
-// settle waits for the receiver's last word and acknowledges it.
-func (s *sender) settle(total int64) error {
-	s.link.expect(kindResult)
-	if err := s.link.write(kindEnd, nil); err != nil {
-		return err
-	}
-	if err := s.link.flush(); err != nil {
-		return err
-	}
-	body, err := s.link.readKind(kindResult)
-	if err != nil {
-		return err
-	}
-	got, err := parseOffer(kindResult, body)
-	if err != nil {
-		return err
-	}
-	if int(got.files) != len(s.files) || got.bytes != uint64(total) {
-		return protocolError("the other side counts other files than were sent")
-	}
-	s.meter.finish()
-	_ = s.link.writeLast(kindBye, nil) // all is in place, whether it hears this or not
-	return nil
-}
-
-// block is one step of the stream: a file may begin, data may follow, it may end.
-type block struct {
-	index int
-	first bool
-	data  []byte
-	hash  *[32]byte // after the last data of a file
-}
-
-// stream sends the files. One goroutine reads and hashes ahead, this one sends.
-func (s *sender) stream() error {
-	out := make(chan block, blocks)
-	s.link.wg.Go(func() {
-		defer close(out)
-		for i := range s.files {
-			if err := s.readFile(i, out); err != nil {
-				s.link.stop(err)
-				return
-			}
-		}
+	m := progress.New(opt.Trace.hooks())
+	err := sender.Run(ctx, conn, src.s, &sender.Options{
+		Idle: opt.IdleTimeout, Streams: opt.Streams, Dial: dial(opt.Extra), Held: opt.Held,
+		Compress: opt.Compress.press(), Meter: m, Remote: remote,
 	})
-	for b := range out {
-		if err := s.sendBlock(b); err != nil {
-			return err
-		}
-		s.link.recycle(b.data)
-		if len(out) == 0 {
-			if err := s.link.flush(); err != nil {
-				return err
-			}
-		}
+	if err == nil {
+		listed, left := src.s.Refused()
+		err = incomplete(m, src.s.Offer().Totals.Entries+left, left-len(listed))
 	}
-	if s.link.ctx.Err() != nil {
-		return context.Cause(s.link.ctx)
-	}
-	return nil
-}
-
-func (s *sender) sendBlock(b block) error {
-	f := s.files[b.index].File
-	if b.first {
-		s.meter.file(f)
-		if err := s.link.write(kindFile, binary.BigEndian.AppendUint32(nil, uint32(b.index))); err != nil {
-			return err
-		}
-	}
-	if len(b.data) > 0 {
-		if err := s.link.write(kindData, b.data); err != nil {
-			return err
-		}
-		s.meter.add(len(b.data))
-	}
-	if b.hash != nil {
-		if err := s.link.write(kindFileEnd, b.hash[:]); err != nil {
-			return err
-		}
-		s.meter.fileDone(f, *b.hash)
-	}
-	return nil
-}
-
-// readFile reads one file into blocks. It sends exactly the size that was offered,
-// and fails if the file has another one by now, or has been written to.
-func (s *sender) readFile(i int, out chan<- block) error {
-	want := s.files[i]
-	changed := func(text string, err error) error {
-		return &failure{kind: ErrSourceChanged, name: want.Name, text: text, cause: err}
-	}
-	f, e, err := openSource(s.src.paths[i])
-	if errors.Is(err, os.ErrNotExist) {
-		return changed("it has vanished", err)
-	} else if err != nil {
-		return err
-	}
-	defer f.Close()
-	if e.Size != want.Size || !e.modTime.Equal(want.modTime) {
-		return changed("it was written to", nil)
-	}
-	h := blake3.New()
-	for left, first := want.Size, true; left > 0 || first; first = false {
-		buf, ok := s.link.buffer(kindData, int(min(left, blockSize)))
-		if !ok {
-			return context.Cause(s.link.ctx)
-		}
-		n, err := io.ReadFull(f, buf)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return changed("it has become shorter", nil)
-		} else if err != nil {
-			return &failure{name: want.Name, text: "cannot be read", cause: err}
-		}
-		_, _ = h.Write(buf) // never fails
-		left -= int64(n)
-		b := block{index: i, first: first, data: buf}
-		if left == 0 {
-			if info, err := f.Stat(); err != nil || info.Size() != want.Size || !info.ModTime().Equal(want.modTime) {
-				return changed("it was written to", err)
-			}
-			b.hash = new([32]byte)
-			h.Sum(b.hash[:0])
-		}
-		select {
-		case out <- b:
-		case <-s.link.ctx.Done():
-			return context.Cause(s.link.ctx)
-		}
-	}
-	return nil
+	return Summary(m.Sum()), err
 }

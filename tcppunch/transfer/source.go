@@ -1,120 +1,78 @@
 package transfer
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"context"
+	"io"
+	"slices"
+
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/sender"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/source"
 )
 
-// Source is the files that a sender offers. It holds no open files, does not
-// change, and may be sent more than once.
-type Source struct {
-	paths []string
-	files []entry
-	bytes int64
+// SourceOptions are the choices of Files. The zero value and nil both work.
+type SourceOptions struct {
+	// Exclude has patterns of what is not sent: as in path.Match, against the last
+	// element of a path, or against the whole path from the argument on if there is a
+	// slash in the pattern. A slash at the end means folders only. What is in an
+	// excluded folder is excluded.
+	Exclude []string
+	// Follow sends what symbolic links point to. Default: links within the folder that
+	// is sent stay links, others are left out and reported.
+	Follow bool
 }
 
-// Files looks at all of the paths, so that a mistake shows before anybody waits for
-// the other side: each must be a regular file that can be read (symbolic links are
-// followed), and have a name that CheckName lets pass and no other file shares.
-// Directories are not supported yet; the error wraps errors.ErrUnsupported.
-// What a file holds counts when it is sent, not now.
-func Files(paths []string) (*Source, error) {
-	if len(paths) == 0 {
-		return nil, &failure{text: "no files to send"}
-	}
-	if len(paths) > maxFiles {
-		return nil, &failure{text: "too many files at once"}
-	}
-	s := &Source{paths: append([]string(nil), paths...)}
-	names := make(nameSet)
-	for _, path := range s.paths {
-		f, e, err := openSource(path)
-		if err != nil {
-			return nil, err
-		}
-		f.Close()
-		if err := CheckName(e.Name); err != nil {
-			return nil, err
-		}
-		if err := names.add(e.Name); err != nil {
-			return nil, err
-		}
-		s.files = append(s.files, e)
-		s.bytes += e.Size
-	}
-	return s, nil
-}
+// Source is what a sender offers. It may be sent again, over another connection, to go
+// on after a break: it keeps what has been hashed of the files under way. It must not be
+// sent twice at the same time.
+type Source struct{ s *sender.Source }
 
-// Offer is what Send would offer now. Sizes are those that Files saw.
-func (s *Source) Offer() Offer {
-	return Offer{Files: len(s.files), Bytes: s.bytes, entries: s.files}
-}
-
-// refresh looks at the files again: days may have passed since Files did.
-func (s *Source) refresh() ([]entry, int64, error) {
-	var total int64
-	files := make([]entry, 0, len(s.paths))
-	for _, path := range s.paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, 0, &failure{kind: ErrSourceChanged, name: filepath.Base(path), cause: err}
-		}
-		e, err := sourceEntry(path, info)
-		if err != nil {
-			return nil, 0, err
-		}
-		files = append(files, e)
-		total += e.Size
+// Files looks at all of the paths, files and folders and what is in them, so that a
+// mistake shows before anybody waits for the other side. A path that is missing, cannot
+// be read, or has a name that CheckName refuses is an error. What cannot be sent below a
+// folder is left out, and listed by Refused.
+//
+// Nothing is kept open. Files that change after this are reported as ErrSourceChanged,
+// one by one, when it is their turn; but Send looks at everything again if nothing was
+// offered yet and Files is more than 10 seconds ago.
+func Files(ctx context.Context, paths []string, opt *SourceOptions) (*Source, error) {
+	if opt == nil {
+		opt = new(SourceOptions)
 	}
-	if total < 0 || total > maxBytes {
-		return nil, 0, &failure{text: "too many bytes at once"}
-	}
-	return files, total, nil
-}
-
-// openSource opens one file. It looks first, because opening a named pipe blocks.
-func openSource(path string) (*os.File, entry, error) {
-	info, err := os.Stat(path)
+	s, err := sender.Files(ctx, paths, source.Options{Exclude: slices.Clone(opt.Exclude), Follow: opt.Follow})
 	if err != nil {
-		return nil, entry{}, &failure{cause: err}
+		return nil, err
 	}
-	if _, err := sourceEntry(path, info); err != nil {
-		return nil, entry{}, err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, entry{}, &failure{name: filepath.Base(path), cause: err}
-	}
-	info, err = f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, entry{}, &failure{name: filepath.Base(path), cause: err}
-	}
-	e, err := sourceEntry(path, info)
-	if err != nil {
-		f.Close()
-	}
-	return f, e, err
+	return &Source{s}, nil
 }
 
-func sourceEntry(path string, info fs.FileInfo) (entry, error) {
-	e := entry{
-		File:    File{Name: filepath.Base(path), Size: info.Size()},
-		mode:    uint16(info.Mode().Perm()),
-		modTime: info.ModTime(),
+// Stream offers what r yields until io.EOF, of unknown length, under a name, which
+// CheckName must let pass: else Send fails. The last 16 MiB that were not acknowledged
+// are kept, so that a transfer can go on after a break.
+//
+// Data leaves in blocks of 1 MiB: what r yields slowly arrives late. r is read by a
+// goroutine that starts with the first Send and goes on between one Send and the next,
+// until io.EOF, an error, or Close.
+func Stream(r io.Reader, name string) *Source { return &Source{sender.Reader(r, name)} }
+
+// Close ends the use of a Stream, and closes its reader if that is an io.Closer. Files
+// have nothing to close.
+func (s *Source) Close() error {
+	if s.s.Stream != nil {
+		return s.s.Stream.Close()
 	}
-	switch mode := info.Mode(); {
-	case mode.IsRegular() && e.Size >= 0:
-		return e, nil
-	case mode.IsDir():
-		return e, unsupported(e.Name, "directories are not supported yet, only files")
-	default:
-		return e, unsupported(e.Name, "not a regular file; pipes, devices and sockets are not supported")
-	}
+	return nil
 }
 
-func unsupported(name, text string) error {
-	return &failure{kind: errors.ErrUnsupported, name: name, text: text}
+// Offer is what Send would offer now: nothing, if it would fail.
+func (s *Source) Offer() Offer { return newOffer(s.s.Offer(), 0) }
+
+// Refused lists what was left out, with the reasons, the first 1000. Send counts all of
+// them among the failures.
+func (s *Source) Refused() []FileError {
+	refused, _ := s.s.Refused()
+	var list []FileError
+	for _, f := range refused {
+		list = append(list, FileError{Name: f.Name, Err: f})
+	}
+	return list
 }

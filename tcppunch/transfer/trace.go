@@ -1,44 +1,48 @@
 package transfer
 
 import (
-	"iter"
+	"slices"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/progress"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
 )
 
-// File is one file of an offer.
+// File is one file of an offer, or a folder or link.
 type File struct {
-	Name string // one path element that passed CheckName; Clean it for a terminal
-	Size int64  // bytes
+	Name string // slash-separated path whose elements passed CheckName; Clean it for a terminal
+	Size int64  // bytes; -1 if nobody knows: what comes from a pipe; 0 for a folder or link
+	Dir  bool   // a folder
 }
 
 // Offer is what a sender wants to send.
 type Offer struct {
-	Files int   // how many, at least one
-	Bytes int64 // of all of them together
+	ID        [16]byte // random, made once by the Source: the same offer again has the same
+	Digest    [32]byte // of the whole list of names, sizes and times
+	Entries   int      // files, folders and links
+	Files     int      // of these, the files
+	Bytes     int64    // of all files together; -1 if nobody knows
+	Resumable int64    // on the receiver: bytes that are here already, as far as the first names tell
 
-	entries []entry
+	first []File
 }
 
-// All yields the offered files in the order in which they will come.
-func (o Offer) All() iter.Seq[File] {
-	return func(yield func(File) bool) {
-		for _, e := range o.entries {
-			if !yield(e.File) {
-				return
-			}
-		}
-	}
-}
+// First returns the first names at the top of the offer, at most 8.
+func (o Offer) First() []File { return slices.Clone(o.first) }
 
 // Summary is what has been done, also when an error is returned with it.
 type Summary struct {
-	Files   int           // complete: on the receiver verified and in place, on the sender handed over
-	Bytes   int64         // in these files
-	Elapsed time.Duration // since the offer was accepted; zero if it was not
+	Files    int           // complete: on the receiver verified and in place, on the sender handed over
+	Bytes    int64         // in these files
+	Sent     int64         // by Send: bytes of file data that went over the wire in this call
+	Received int64         // by Receive: the same
+	Heard    bool          // by Receive: the sender knows that all is in place; else another Receive tells it
+	Elapsed  time.Duration // since the offer was accepted; zero if it was not
 }
 
-// Trace holds hooks that report progress. Each may be nil. They are called from
-// the goroutine of Send or Receive, one at a time, and hold it up while they run.
+// Trace holds hooks that report progress. Each may be nil. They are called one at a
+// time, though not always from the same goroutine, and hold the transfer up while they
+// run. They are called again, from the start, when a transfer goes on after a break.
 type Trace struct {
 	// Offer is called once, before Accept on the receiver, and on the sender when
 	// it starts to wait for the other side's answer.
@@ -47,89 +51,59 @@ type Trace struct {
 	// Accepted is called when the offer has been accepted and data starts to flow.
 	Accepted func()
 
+	// Resumed is called once, before the first data, if something is there already.
+	Resumed func(bytes int64)
+
+	// Checking is called while what is there already is read and compared, at most 20
+	// times a second: the bytes of one file that have been, and that will be.
+	Checking func(done, total int64)
+
 	// File is called when a file starts.
 	File func(File)
 
-	// Progress is called at most 20 times a second, and once at the end, with the
-	// bytes handled so far and those of the whole offer.
+	// Progress is called at most 20 times a second, and once at the end, with the bytes
+	// that are at the receiver by now, those that were there already among them, and
+	// those of the whole offer, -1 if nobody knows.
 	Progress func(done, total int64)
 
-	// FileDone is called when a file is complete, with its BLAKE3 hash, the one
-	// that b3sum prints. On the receiver the file is verified and in place; on the
-	// sender only Send's return says so.
+	// FileDone is called when a file is complete, with its hash: BLAKE3, the one that
+	// b3sum prints, up to a size of 1 MiB, and the hash of the hashes of such blocks
+	// above. On the receiver the file is verified and in place; on the sender only
+	// Send's return says so. Files that need not be sent are not reported.
 	FileDone func(f File, hash [32]byte)
+
+	// Failed is called when a file, folder or link is given up.
+	Failed func(FileError)
+
+	// Streams is called when the number of connections has changed.
+	Streams func(n int)
 }
 
-const progressEvery = 50 * time.Millisecond
-
-// meter counts what is done and calls the hooks.
-type meter struct {
-	trace *Trace
-	total int64
-	done  int64
-	sum   Summary
-	start time.Time
-	last  time.Time
-}
-
-func newMeter(t *Trace) meter {
+// hooks are those of a Trace, which may be nil, in the words of package progress.
+func (t *Trace) hooks() (h progress.Hooks) {
 	if t == nil {
-		t = new(Trace)
+		return h
 	}
-	return meter{trace: t}
+	h = progress.Hooks{Accepted: t.Accepted, Resumed: t.Resumed, Checking: t.Checking, Progress: t.Progress, Streams: t.Streams}
+	if t.Offer != nil {
+		h.Offer = func(o *wire.Offer, resumable int64) { t.Offer(newOffer(o, resumable)) }
+	}
+	if t.File != nil {
+		h.File = func(f progress.File) { t.File(File(f)) }
+	}
+	if t.FileDone != nil {
+		h.FileDone = func(f progress.File, hash [32]byte) { t.FileDone(File(f), hash) }
+	}
+	if t.Failed != nil {
+		h.Failed = func(f progress.Failure) { t.Failed(FileError(f)) }
+	}
+	return h
 }
 
-func (m *meter) offer(files []entry, total int64) Offer {
-	m.total = total
-	o := Offer{Files: len(files), Bytes: total, entries: files}
-	if m.trace.Offer != nil {
-		m.trace.Offer(o)
+func newOffer(o *wire.Offer, resumable int64) Offer {
+	public := Offer{ID: o.ID, Digest: o.Digest, Entries: o.Totals.Entries, Files: o.Totals.Files, Bytes: o.Totals.Bytes, Resumable: resumable}
+	for i := range o.First {
+		public.first = append(public.first, File(progress.NewFile(&o.First[i])))
 	}
-	return o
-}
-
-func (m *meter) accepted() {
-	m.start = time.Now()
-	if m.trace.Accepted != nil {
-		m.trace.Accepted()
-	}
-}
-
-func (m *meter) file(f File) {
-	if m.trace.File != nil {
-		m.trace.File(f)
-	}
-}
-
-func (m *meter) add(n int) {
-	m.done += int64(n)
-	if m.trace.Progress == nil {
-		return
-	}
-	if now := time.Now(); now.Sub(m.last) >= progressEvery {
-		m.last = now
-		m.trace.Progress(m.done, m.total)
-	}
-}
-
-func (m *meter) fileDone(f File, hash [32]byte) {
-	m.sum.Files++
-	m.sum.Bytes += f.Size
-	if m.trace.FileDone != nil {
-		m.trace.FileDone(f, hash)
-	}
-}
-
-// finish reports the last progress of a whole transfer.
-func (m *meter) finish() {
-	if m.trace.Progress != nil {
-		m.trace.Progress(m.done, m.total)
-	}
-}
-
-func (m *meter) summary() Summary {
-	if !m.start.IsZero() {
-		m.sum.Elapsed = time.Since(m.start)
-	}
-	return m.sum
+	return public
 }

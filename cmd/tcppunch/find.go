@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tcppunch/tcppunch/stunt"
+	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
+)
+
+// A way leads to the peer, as often as that is needed.
+type way interface {
+	// prepare finds out what it needs to know from the person at this side.
+	prepare(ctx context.Context) error
+	// dial finds the peer. With a key that is sure to be the peer's too, it is by that
+	// alone; with one that may be, by that or as the first time. known tells that the
+	// peer has proven to have it.
+	dial(ctx context.Context, key pair.Key, sure bool) (conn *tcppunch.Conn, known bool, err error)
+	// name tells it from other ways: short, for the name of a file, and in full. Both
+	// are empty as long as the server has not said where to meet.
+	name() (id, about string)
+	// where it leads, for the waiting event.
+	where() string
+	// command is what a person types on the other machine if the program has ended there,
+	// or nothing if that is what was typed there before.
+	command() string
+	// again is the same for this machine, in words.
+	again() string
+}
+
+// way is how the two sides find each other. The code that was given beside the flags may
+// be empty.
+func (f *findFlags) way(common *cli, side tcppunch.Side, given string, out *output) way {
+	if f.Peer != "" && given == "" && f.Code == "" {
+		return &peerWay{meeting{flags: &f.peerFlags, via: &f.viaFlags, common: common, side: side, out: out}}
+	}
+	return &roomWay{flags: f, common: common, side: side, given: given, out: out}
+}
+
+// A roomWay meets the peer in a room of a server.
+type roomWay struct {
+	flags  *findFlags
+	common *cli
+	side   tcppunch.Side
+	given  string
+	out    *output
+
+	typed   bool         // this side's person has given the code
+	code    pair.Code    // none, until the server has handed out a room
+	guesses pair.Guesses // at the code, in all runs of both
+}
+
+func (w *roomWay) prepare(ctx context.Context) error {
+	if err := w.flags.checkWays(w.given); err != nil {
+		return err
+	}
+	var err error
+	w.code, err = w.flags.code(ctx, w.given, w.side, w.common.Timeout, w.out)
+	w.typed = w.code != (pair.Code{})
+	return err
+}
+
+func (w *roomWay) rendezvous(code pair.Code) *rendezvous {
+	return &rendezvous{flags: &w.flags.codeFlags, via: &w.flags.viaFlags, common: w.common, side: w.side, code: code, other: "recv", out: w.out}
+}
+
+func (w *roomWay) dial(ctx context.Context, key pair.Key, sure bool) (*tcppunch.Conn, bool, error) {
+	if !key.None() && !sure {
+		return w.both(ctx, key)
+	}
+	r := w.rendezvous(w.code)
+	r.guesses = w.guesses
+	if sure {
+		r = w.rendezvous(pair.KeyCode(key))
+		r.quiet = true
+	}
+	conn, err := r.connect(ctx)
+	if !sure {
+		w.code, w.guesses = r.code, r.guesses
+	}
+	return conn, sure, err
+}
+
+// codeDelay is how long nobody has come to the key's room until the code's is tried.
+const codeDelay = 5 * time.Second
+
+// both looks for a peer that has the key, and after a while, beside that, for one that
+// has the code only: its side of what was kept may be lost, or be elsewhere. Two that
+// both have the key meet by it, as nobody is in the room of the code alone.
+func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool, error) {
+	byKey, cancelKey := context.WithCancel(ctx)
+	byCode, cancelCode := context.WithCancel(ctx)
+	defer cancelKey()
+	defer cancelCode()
+	var claimed atomic.Bool
+	claim := func(give context.CancelFunc) func() bool {
+		return func() bool {
+			if !claimed.CompareAndSwap(false, true) {
+				return false
+			}
+			give()
+			return true
+		}
+	}
+	var other *tcppunch.Conn
+	var otherErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for pauses := (pauses{first: codeDelay}); pauses.wait(byCode) == nil && w.guesses.Failed() < pair.MaxGuesses; {
+			r := w.rendezvous(w.code)
+			r.quiet, r.guesses, r.claim = true, w.guesses, claim(cancelKey)
+			other, otherErr = r.connect(byCode)
+			if w.guesses = r.guesses; other != nil || claimed.Load() {
+				return
+			}
+		}
+	})
+	r := w.rendezvous(pair.KeyCode(key))
+	r.quiet, r.claim = true, claim(cancelCode)
+	conn, err := r.connect(byKey)
+	if claimed.CompareAndSwap(false, true) || err == nil {
+		cancelCode() // it is over without anybody having come
+	}
+	wg.Wait()
+	switch {
+	case conn != nil:
+		if other != nil {
+			other.Abort() //nolint:errcheck // of no use
+		}
+		return conn, true, nil
+	case other != nil:
+		return other, false, nil
+	case ctx.Err() == nil && byKey.Err() != nil && otherErr != nil:
+		return nil, false, otherErr
+	}
+	return nil, false, err
+}
+
+func (w *roomWay) name() (id, about string) {
+	if w.code == (pair.Code{}) {
+		return "", ""
+	}
+	return w.code.Room(), "code " + w.code.String()
+}
+
+func (w *roomWay) where() string { return w.flags.Server }
+
+func (w *roomWay) command() string {
+	if w.side == tcppunch.SideA {
+		return w.flags.commandFor("recv", w.code)
+	}
+	return w.flags.commandFor("send --code", w.code) + " …"
+}
+
+func (w *roomWay) again() string {
+	if !w.typed {
+		return w.flags.commandFor("send --code", w.code) + " …"
+	}
+	return "the same command"
+}
+
+// A peerWay meets the peer at its address.
+type peerWay struct{ meeting }
+
+func (w *peerWay) dial(ctx context.Context, key pair.Key, _ bool) (*tcppunch.Conn, bool, error) {
+	return w.connect(ctx, key)
+}
+
+func (w *peerWay) name() (id, about string) {
+	var addrs []string
+	for _, a := range w.line.Addrs {
+		addrs = append(addrs, a.String())
+	}
+	slices.Sort(addrs)
+	about = fmt.Sprintf("peer %s from port %d", strings.Join(addrs, ","), w.flags.Port)
+	sum := sha256.Sum256([]byte(about))
+	return "peer-" + hex.EncodeToString(sum[:6]), about
+}
+
+func (w *peerWay) where() string { return joinAddrs(w.line.Addrs) }
+
+func (w *peerWay) command() string { return "" }
+
+func (w *peerWay) again() string { return "the same command" }
+
+// pauses come between attempts: 1, 2, 4, 8 seconds, and 15 from then on, or from another
+// first one on.
+type pauses struct{ first, next time.Duration }
+
+const maxPause = 15 * time.Second
+
+// wait waits for the next one, or returns ctx's error.
+func (p *pauses) wait(ctx context.Context) error {
+	if p.next == 0 {
+		p.next = max(p.first, time.Second)
+	}
+	t := time.NewTimer(p.next)
+	defer t.Stop()
+	p.next = min(2*p.next, maxPause)
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tooSoon tells whether a connection that began then has broken so soon, and not for the
+// first time, that it takes a pause before the next one.
+func (p *pauses) tooSoon(began time.Time) bool {
+	if time.Since(began) > maxPause {
+		p.next = 0
+	}
+	if p.next == 0 {
+		p.next = max(p.first, time.Second)
+		return false
+	}
+	return true
+}
+
+// passing tells an error that is over when the server has noticed that this side's last
+// run is gone, or when it wants to hear of it again.
+func passing(err error) bool {
+	for _, e := range []error{stunt.ErrSideTaken, stunt.ErrRoomFull, stunt.ErrTakenOver, stunt.ErrDropped, stunt.ErrLimited, stunt.ErrBusy,
+		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent} { // these: the other side's last run was there
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

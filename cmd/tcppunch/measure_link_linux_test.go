@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// TestMeasureLink: how much of a long link a transfer fills, from connected to done.
+func TestMeasureLink(t *testing.T) {
+	measures(t, "link")
+	const rate, size = 500, 1 << 30
+	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
+	p.becomes(t, gridLink{rate: rate, rtt: 50})
+	file, ram := p.a.file("file.bin", size), folder(t, *measureRAM)
+	var shares []float64
+	for range *measureRuns {
+		c := p.measure(t, ram, file, "--streams=0")
+		shares = append(shares, size*8/1e6/c.seconds/rate)
+		t.Logf("%.1f s, %.1f %% of the link; CPU: send %.1f s, recv %.1f s", c.seconds, 100*shares[len(shares)-1], c.sendCPU, c.recvCPU)
+	}
+	tab := newTable("1 GiB at 500 Mbit/s, 50 ms", "of the link")
+	tab.row("send and recv", fmt.Sprintf("%.1f %%", 100*middle(shares)))
+	fmt.Printf("\n%s\n", tab)
+}
+
+// measure sends a file from a to b by a code.
+func (p *meetingPlace) measure(t *testing.T, dir, file string, args ...string) cost {
+	t.Helper()
+	defer empty(t, dir)
+	send := p.a.measured(nil, nil, append([]string{"send", "--via=tcp", "--retry=0", file}, args...)...)
+	recv := p.b.measured(nil, nil, "recv", send.code(), "--via=tcp", "--retry=0", "--yes", "--out", dir)
+	return costOf(send, recv)
+}
+
+// TestMeasureStreams: several connections where losses hold one of them down, as BBR is
+// not to be had.
+func TestMeasureStreams(t *testing.T) {
+	measures(t, "streams")
+	const size = 32 << 20
+	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
+	p.becomes(t, gridLink{rate: 100, rtt: 100, loss: 1})
+	p.a.lockCUBIC(t)
+	file, ram := p.a.file("file.bin", size), folder(t, *measureRAM)
+	kinds := []string{"1", "0", "4", "8", "16", "32"}
+	speeds := map[string][]float64{}
+	for range *measureRuns {
+		for _, n := range kinds {
+			stop := p.a.watchControl(t)
+			c := p.measure(t, ram, file, "--streams", n)
+			speeds[n] = append(speeds[n], size*8/1e6/c.seconds)
+			t.Logf("--streams %s: %.1f Mbit/s; %s", n, size*8/1e6/c.seconds, stop())
+		}
+	}
+	tab := newTable("32 MiB at 100 Mbit/s, 100 ms, 1 % lost, CUBIC", "Mbit/s", "of one connection")
+	for _, n := range kinds {
+		name := "--streams " + n
+		if n == "0" {
+			name = "automatic"
+		}
+		tab.row(name, fmt.Sprintf("%.1f", middle(speeds[n])), fmt.Sprintf("%.1f", middle(speeds[n])/middle(speeds["1"])))
+	}
+	fmt.Printf("\n%s\n", tab)
+}
+
+// lockCUBIC has the host's kernel use CUBIC, whatever a program asks for.
+func (s *side) lockCUBIC(t *testing.T) {
+	t.Helper()
+	r := s.host.Run("sh", "-ec", `ip route show | while read -r route; do ip route change $route congctl lock cubic; done; ip route show`)
+	if r.Err != nil || !strings.Contains(r.Stdout, "congctl lock cubic") {
+		t.Fatalf("no CUBIC: %v\n%s%s", r.Err, r.Stdout, r.Stderr)
+	}
+}
+
+// watchControl looks now and then which congestion control the host's connections have.
+func (s *side) watchControl(t *testing.T) (stop func() string) {
+	end, done := make(chan struct{}), make(chan string)
+	go func() {
+		seen, most := map[string]bool{}, 0
+		for {
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-end:
+				var names []string
+				for name := range seen {
+					names = append(names, name)
+				}
+				done <- fmt.Sprintf("%d connections at most, %s", most, strings.Join(names, " and "))
+				return
+			}
+			n := 0
+			for line := range strings.Lines(s.host.Run("ss", "-Htinp", "state", "established").Stdout) {
+				if fields := strings.Fields(line); len(fields) > 0 && strings.Contains(line, "cwnd:") && strings.Contains(line, "bytes_sent:") {
+					seen[fields[0]] = true
+					n++
+				}
+			}
+			most = max(most, n)
+		}
+	}()
+	return func() string { close(end); return <-done }
+}

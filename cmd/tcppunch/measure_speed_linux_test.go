@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const speedSize = 1 << 30
+
+// TestMeasureSpeed: one file between two hosts on a link without limits, beside what the
+// link and TLS alone give in the same minute.
+func TestMeasureSpeed(t *testing.T) {
+	measures(t, "speed")
+	w := newBareLink(t)
+	copier := filepath.Join(t.TempDir(), "tlscopy")
+	if out, err := exec.Command("go", "build", "-o", copier, "./testdata/tlscopy").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	ram, disk := folder(t, *measureRAM), folder(t, *measureDisk)
+	file := w.a.file("file.bin", speedSize)
+	kinds := []struct {
+		name string
+		run  func() float64 // seconds
+	}{
+		{"iperf3, one stream", func() float64 { return w.iperf(t) }},
+		{"bare crypto/tls copy", func() float64 { return w.bareTLS(t, copier) }},
+		{"send and recv, into memory", func() float64 { return w.sendInto(t, ram, file) }},
+		{"send and recv, onto the disk", func() float64 { return w.sendInto(t, disk, file) }},
+		{"dd conv=fsync onto that disk", func() float64 { return dd(t, file, disk) }},
+	}
+	const bare = 1 // the one that others are compared with
+	speeds, shares := make([][]float64, len(kinds)), make([][]float64, len(kinds))
+	for range *measureRuns {
+		var round []float64
+		for _, k := range kinds {
+			round = append(round, speedSize/1e9/k.run())
+		}
+		for i, s := range round {
+			speeds[i], shares[i] = append(speeds[i], s), append(shares[i], s/round[bare])
+		}
+		t.Logf("GB/s: %.2f", round)
+	}
+	tab := newTable("1 GiB between two namespaces, both ends on the same cores", "GB/s", "of bare TLS")
+	for i, k := range kinds {
+		tab.row(k.name, fmt.Sprintf("%.2f", middle(speeds[i])), fmt.Sprintf("%.2f", middle(shares[i])))
+	}
+	fmt.Printf("\n%s\n", tab)
+	w.profile(t, ram, file)
+}
+
+// folder makes a temporary folder, of which nothing is left.
+func folder(t *testing.T, in string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(in, "tcppunch-measure-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// empty removes what is in a folder.
+func empty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (w *bareLink) sendInto(t *testing.T, dir, file string) float64 {
+	t.Helper()
+	defer empty(t, dir)
+	c := w.transfer(dir, file)
+	t.Logf("%.2f s; CPU: send %.2f s, recv %.2f s", c.seconds, c.sendCPU, c.recvCPU)
+	return c.seconds
+}
+
+// iperf returns how long as much takes at the speed of iperf3.
+func (w *bareLink) iperf(t *testing.T) float64 {
+	t.Helper()
+	server := w.b.host.Start("iperf3", "-s", "-1", "-B", wireB)
+	defer server.Kill()
+	time.Sleep(300 * time.Millisecond)
+	r := w.a.host.Run("iperf3", "-c", wireB, "-t", "3", "-J")
+	var report struct {
+		End struct {
+			Received struct {
+				Rate float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || report.End.Received.Rate == 0 {
+		t.Fatalf("iperf3: %v\n%s%s", err, r.Stdout, r.Stderr)
+	}
+	return speedSize * 8 / report.End.Received.Rate
+}
+
+func (w *bareLink) bareTLS(t *testing.T, copier string) float64 {
+	t.Helper()
+	server := w.b.host.Start(copier, "listen", wireB+":7001")
+	defer server.Kill()
+	r := w.a.host.Run(copier, "dial", wireB+":7001", strconv.Itoa(speedSize))
+	s, err := strconv.ParseFloat(strings.TrimSpace(r.Stdout), 64)
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, r.Stderr, server.Stderr)
+	}
+	return s
+}
+
+// dd shows what the disk itself can do.
+func dd(t *testing.T, file, dir string) float64 {
+	t.Helper()
+	defer empty(t, dir)
+	began := time.Now()
+	if out, err := exec.Command("dd", "if="+file, "of="+filepath.Join(dir, "dd"), "bs=1M", "conv=fsync").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return time.Since(began).Seconds()
+}
+
+// profile shows where the time goes on either side, where perf is there.
+func (w *bareLink) profile(t *testing.T, dir, file string) {
+	t.Helper()
+	if _, err := exec.LookPath("perf"); err != nil {
+		t.Log("no perf here: no profile")
+		return
+	}
+	var below [2][]string
+	var data [2]string
+	for i, side := range []string{"send", "recv"} {
+		data[i] = filepath.Join(t.TempDir(), side)
+		below[i] = []string{"perf", "record", "-q", "-F", "499", "-e", "cpu-clock", "-o", data[i], "--"}
+	}
+	send, recv := w.start(nil, below, dir, file)
+	send.ends()
+	recv.ends()
+	empty(t, dir)
+	for i, side := range []string{"send", "recv"} {
+		cpu := []*program{send, recv}[i].cpu()
+		out, err := exec.Command("perf", "report", "-i", data[i], "--stdio", "--no-children", "-g", "none", "--percent-limit", "1", "-F", "overhead,sym").CombinedOutput()
+		if err != nil {
+			t.Logf("perf report: %v\n%s", err, out)
+			continue
+		}
+		fmt.Printf("%s took %.2f s of CPU time, in:\n", side, cpu)
+		for line := range strings.Lines(string(out)) {
+			if s := strings.TrimSpace(line); s != "" && s[0] != '#' {
+				fmt.Println("  " + s)
+			}
+		}
+	}
+}
