@@ -37,9 +37,8 @@ const (
 
 // describe names the first files of an offer, and says how much it is.
 func describe(o transfer.Offer) string {
-	first := o.First()
 	var names []string
-	for i, f := range first {
+	for i, f := range o.First() {
 		if i == shownNames {
 			names = append(names, "…")
 			break
@@ -50,10 +49,9 @@ func describe(o transfer.Offer) string {
 	if folders := o.Entries - o.Files; folders > 0 {
 		what += " in " + plural(folders, "folder")
 	}
-	switch {
-	case o.Bytes < 0:
+	if o.Bytes < 0 {
 		what = "a stream"
-	default:
+	} else {
 		what += ", " + size(o.Bytes)
 	}
 	if o.Resumable > 0 && o.Bytes > 0 {
@@ -74,10 +72,8 @@ func shownName(f transfer.File) string {
 // asker returns what asks what to do with files that exist and differ, or nil if there
 // is nobody to ask: then they stay as they are, and that is an error.
 func (p *progress) asker() func(context.Context, transfer.Conflict) (transfer.Policy, error) {
-	if t, err := openTerminal(); err != nil {
+	if !hasTerminal() {
 		return nil
-	} else {
-		t.Close()
 	}
 	return func(ctx context.Context, c transfer.Conflict) (transfer.Policy, error) {
 		p.mu.Lock()

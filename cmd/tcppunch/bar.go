@@ -58,11 +58,10 @@ func (p *progress) endBar(ok, remove bool) {
 	if p.bar == nil {
 		return
 	}
-	switch {
-	case !ok:
-		p.bar.Abort(remove) // Wait would hang on a bar that is not full
-	default:
+	if ok {
 		p.bar.SetTotal(-1, true) // what is done is all
+	} else {
+		p.bar.Abort(remove) // Wait would hang on a bar that is not full
 	}
 	p.bars.Wait()
 	p.out.endBar()

@@ -82,7 +82,13 @@ func wantResumed(t *testing.T, file string, send, recv *peer) {
 		p.wantNoSockets()
 	}
 	wantSame(t, file, recv.dir)
-	if left, _ := filepath.Glob(filepath.Join(send.dir, "state", "tcppunch", "send-*")); len(left) > 0 {
+	wantNoJournal(t, send.dir)
+}
+
+// wantNoJournal checks that a sender has left none.
+func wantNoJournal(t *testing.T, dir string) {
+	t.Helper()
+	if left, _ := filepath.Glob(filepath.Join(dir, "state", "tcppunch", "send-*")); len(left) > 0 {
 		t.Errorf("the sender's journal is left: %q", left)
 	}
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // cutRows is what the runs of all kinds came to.
@@ -48,8 +45,7 @@ func (c *cutRows) String() string {
 }
 
 func (c *cutRows) row(b *strings.Builder, k *cutKind) (right int) {
-	var again, wire []float64
-	var pause []time.Duration
+	var again, wire, pause []float64
 	broke := 0
 	for _, r := range c.rows[k] {
 		if !r.right {
@@ -61,23 +57,18 @@ func (c *cutRows) row(b *strings.Builder, k *cutKind) (right int) {
 		}
 		again = append(again, float64(r.again)/1024)
 		wire = append(wire, 100*float64(r.wire)/float64(c.size))
-		pause = append(pause, r.pause)
+		pause = append(pause, r.pause.Seconds())
 	}
 	fmt.Fprintf(b, "| %s | %d | %d | %d |", k.name, len(c.rows[k]), right, broke)
 	if right == 0 {
 		b.WriteString(" | | |\n")
 		return 0
 	}
-	m, most := middleAndMost(again)
+	m, most := median(again)
 	fmt.Fprintf(b, " %.0f (%.0f) |", m, most)
-	p, longest := middleAndMost(pause)
-	fmt.Fprintf(b, " %.1f (%.1f) |", p.Seconds(), longest.Seconds())
-	m, most = middleAndMost(wire)
+	m, most = median(pause)
+	fmt.Fprintf(b, " %.1f (%.1f) |", m, most)
+	m, most = median(wire)
 	fmt.Fprintf(b, " %.1f (%.1f) |\n", m, most)
 	return right
-}
-
-func middleAndMost[T cmp.Ordered](all []T) (middle, most T) {
-	slices.Sort(all)
-	return all[len(all)/2], all[len(all)-1]
 }

@@ -205,22 +205,7 @@ func (c *cutRun) killReceiver() {
 	c.recv = watch(c.b.start("recv", c.code, "-v", "--timeout=60s", "--out=out"))
 }
 
-func (c *cutRun) linksDown(d time.Duration) {
-	for _, nat := range []string{"home", "office"} {
-		before := c.lab.Link(nat)
-		down := before
-		down.Down = true
-		if err := c.lab.SetLink(nat, down); err != nil {
-			c.t.Fatal(err)
-		}
-		defer func() {
-			if err := c.lab.SetLink(nat, before); err != nil {
-				c.t.Error(err)
-			}
-		}()
-	}
-	time.Sleep(d)
-}
+func (c *cutRun) linksDown(d time.Duration) { c.homes.cut(c.t, d) }
 
 func (c *cutRun) rebootNAT() {
 	if err := c.lab.NAT([]string{"home", "office"}[c.rebooted]).Reboot(); err != nil {
@@ -277,9 +262,7 @@ func (c *cutRun) wantEnd() {
 		<-p.ended
 	}
 	wantSame(c.t, c.file, c.b.dir)
-	if left, _ := filepath.Glob(filepath.Join(c.a.dir, "state", "tcppunch", "send-*")); len(left) > 0 {
-		c.t.Errorf("the sender's journal is left: %q", left)
-	}
+	wantNoJournal(c.t, c.a.dir)
 }
 
 // measure finds out what was sent twice, and how long nothing came.

@@ -115,7 +115,7 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	var otherErr error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for pauses := (pauses{first: codeDelay}); pauses.wait(byCode) == nil && w.guesses.Failed() < pair.MaxGuesses; {
+		for p := (pauses{next: codeDelay}); p.wait(byCode) == nil && w.guesses.Failed() < pair.MaxGuesses; {
 			r := w.rendezvous(w.code)
 			r.quiet, r.guesses, r.claim = true, w.guesses, claim(cancelKey)
 			other, otherErr = r.connect(byCode)
@@ -192,20 +192,26 @@ func (w *peerWay) command() string { return "" }
 
 func (w *peerWay) again() string { return "the same command" }
 
-// pauses come between attempts: 1, 2, 4, 8 seconds, and 15 from then on, or from another
-// first one on.
-type pauses struct{ first, next time.Duration }
+// pauses come between attempts: 1, 2, 4, 8 seconds, and 15 from then on. Another next than
+// zero is the first one.
+type pauses struct{ next time.Duration }
 
 const maxPause = 15 * time.Second
 
 // wait waits for the next one, or returns ctx's error.
 func (p *pauses) wait(ctx context.Context) error {
 	if p.next == 0 {
-		p.next = max(p.first, time.Second)
+		p.next = time.Second
 	}
-	t := time.NewTimer(p.next)
+	d := p.next
+	p.next = min(2*d, maxPause)
+	return sleep(ctx, d)
+}
+
+// sleep waits, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
-	p.next = min(2*p.next, maxPause)
 	select {
 	case <-t.C:
 		return nil
@@ -221,17 +227,17 @@ func (p *pauses) tooSoon(began time.Time) bool {
 		p.next = 0
 	}
 	if p.next == 0 {
-		p.next = max(p.first, time.Second)
+		p.next = time.Second
 		return false
 	}
 	return true
 }
 
-// passing tells an error that is over when the server has noticed that this side's last
-// run is gone, or when it wants to hear of it again.
+// passing tells an error that is over when the server has noticed that the last run of
+// this side is gone, or of the other one, or when it wants to hear of this one again.
 func passing(err error) bool {
 	for _, e := range []error{stunt.ErrSideTaken, stunt.ErrRoomFull, stunt.ErrTakenOver, stunt.ErrDropped, stunt.ErrLimited, stunt.ErrBusy,
-		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent} { // these: the other side's last run was there
+		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent} {
 		if errors.Is(err, e) {
 			return true
 		}

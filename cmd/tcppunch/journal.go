@@ -187,9 +187,7 @@ func journalSecret() ([]byte, error) {
 		return b, nil
 	}
 	b := make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		return nil, err
-	}
+	_, _ = rand.Read(b) // never fails
 	next := fmt.Sprintf("%s-%d", path, os.Getpid())
 	if err := writeAtomically(next, fmt.Appendf(nil, "%x\n", b)); err != nil {
 		return nil, err
@@ -238,11 +236,7 @@ func stateDir() (string, error) {
 }
 
 // removeStale removes the journals of senders that nobody has gone on with.
-func removeStale(now time.Time) {
-	dir, err := stateDir()
-	if err != nil {
-		return
-	}
+func removeStale(dir string, now time.Time) {
 	old, err := filepath.Glob(filepath.Join(dir, "send-*"+journalSuffix+"*"))
 	if err != nil {
 		return
@@ -254,12 +248,13 @@ func removeStale(now time.Time) {
 	}
 }
 
-// senderFolder is where a sender keeps its journals, or "" if it cannot.
+// senderFolder is where a sender keeps its journals, or "" if it cannot. Those that are too
+// old are removed from it.
 func senderFolder() string {
 	dir, err := stateDir()
 	if err != nil {
 		return ""
 	}
-	removeStale(time.Now())
+	removeStale(dir, time.Now())
 	return dir
 }

@@ -83,8 +83,7 @@ func TestMeasureMemory(t *testing.T) {
 	fmt.Printf("\n%s\n", tab)
 }
 
-// noise is bytes that no compression makes shorter, at next to no cost: a block and a
-// number, again and again.
+// noise is bytes that hardly shrink, at next to no cost: every Read gives the same ones.
 type noise struct{}
 
 func (noise) Read(b []byte) (int, error) {

@@ -148,14 +148,14 @@ func (w *bareLink) profile(t *testing.T, dir, file string) {
 	send.ends()
 	recv.ends()
 	empty(t, dir)
+	cpu := [2]float64{send.cpu(), recv.cpu()}
 	for i, side := range []string{"send", "recv"} {
-		cpu := []*program{send, recv}[i].cpu()
 		out, err := exec.Command("perf", "report", "-i", data[i], "--stdio", "--no-children", "-g", "none", "--percent-limit", "1", "-F", "overhead,sym").CombinedOutput()
 		if err != nil {
 			t.Logf("perf report: %v\n%s", err, out)
 			continue
 		}
-		fmt.Printf("%s took %.2f s of CPU time, in:\n", side, cpu)
+		fmt.Printf("%s took %.2f s of CPU time, in:\n", side, cpu[i])
 		for line := range strings.Lines(string(out)) {
 			if s := strings.TrimSpace(line); s != "" && s[0] != '#' {
 				fmt.Println("  " + s)

@@ -80,11 +80,9 @@ func (m *meeting) prepare(ctx context.Context) error {
 		}
 		return m.mayTrust()
 	}
-	t, err := openTerminal()
-	if err != nil {
+	if !hasTerminal() {
 		return usage(errors.New("--peer ask needs a terminal to ask on"))
 	}
-	t.Close()
 	cfg := m.config()
 	cfg.STUN = stunServers(m.common.STUN)
 	local, err := m.gather(ctx, cfg)
@@ -140,15 +138,10 @@ func (m *meeting) setPeer(s string) error {
 
 // mayTrust refuses early what could not be confirmed later.
 func (m *meeting) mayTrust() error {
-	if !m.secret.Empty() || m.flags.Yes {
+	if !m.secret.Empty() || m.flags.Yes || hasTerminal() {
 		return nil
 	}
-	t, err := openTerminal()
-	if err != nil {
-		return errNoTerminal
-	}
-	t.Close()
-	return nil
+	return errNoTerminal
 }
 
 // askPeer shows this side's address line and asks for the other's.

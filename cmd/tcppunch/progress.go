@@ -41,7 +41,7 @@ type progress struct {
 	lastLine  time.Time
 	began     time.Time // when the offer was first accepted
 	moved     int64     // bytes that went over the wire in earlier connections
-	sum       transfer.Summary
+	complete  int64     // bytes of complete files: the length of a stream
 	failures  failures
 	all       *transfer.Policy // what to do with all files that exist and differ, once that was said
 }
@@ -111,14 +111,10 @@ func (p *progress) resumed(bytes int64) {
 	p.out.event("resumed", struct {
 		Bytes int64 `json:"bytes"`
 	}{bytes})
-	where := "here"
-	if p.sending {
-		where = "there"
-	}
 	if total > 0 {
-		p.out.say("Going on at %d %%: %s of %s are %s already.", percentOf(bytes, total), size(bytes), size(total), where)
+		p.out.say("Going on at %d %%: %s of %s are %s already.", percentOf(bytes, total), size(bytes), size(total), p.where())
 	} else {
-		p.out.say("Going on: %s are %s already.", size(bytes), where)
+		p.out.say("Going on: %s are %s already.", size(bytes), p.where())
 	}
 }
 
@@ -140,11 +136,15 @@ func (p *progress) check(done, total int64) {
 }
 
 func (p *progress) checkText() string {
-	where := "here"
+	return fmt.Sprintf("checking what is %s already  %d %%", p.where(), p.checking)
+}
+
+// where is the receiver's place, as seen from here.
+func (p *progress) where() string {
 	if p.sending {
-		where = "there"
+		return "there"
 	}
-	return fmt.Sprintf("checking what is %s already  %d %%", where, p.checking)
+	return "here"
 }
 
 // file starts a file.
@@ -221,12 +221,11 @@ func (p *progress) fileDone(f transfer.File, hash [32]byte) {
 	few := p.offer.Files <= eachDone
 	p.mu.Unlock()
 	if !p.out.tty && few {
-		n := f.Size
-		if n < 0 {
-			p.out.say("%s  done", transfer.Clean(f.Name))
-		} else {
-			p.out.say("%s  %s  done", transfer.Clean(f.Name), size(n))
+		what := transfer.Clean(f.Name)
+		if f.Size >= 0 {
+			what += "  " + size(f.Size)
 		}
+		p.out.say("%s  done", what)
 	}
 	p.out.detail("blake3 %x  %s", hash, transfer.Clean(f.Name))
 }
@@ -257,7 +256,7 @@ func (p *progress) end(sum transfer.Summary, err error) error {
 	p.mu.Lock()
 	p.stopPatience()
 	p.moved += sum.Sent + sum.Received
-	p.sum.Bytes = max(p.sum.Bytes, sum.Bytes) // where only the last word was missing there is nothing in it
+	p.complete = max(p.complete, sum.Bytes) // where only the last word was missing there is nothing in it
 	done, total, speed := p.bytes, p.offer.Bytes, p.meter.rate(time.Now())
 	p.mu.Unlock()
 	if err == nil && total < 0 { // the last one is known only now
@@ -275,7 +274,7 @@ func (p *progress) done(verb string) {
 	defer p.mu.Unlock()
 	files, bytes := p.offer.Files, p.offer.Bytes
 	if bytes < 0 {
-		bytes = p.sum.Bytes
+		bytes = p.complete
 	}
 	var took time.Duration
 	if !p.began.IsZero() {

@@ -331,14 +331,7 @@ func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) err
 		r.odd++
 		pause = min(time.Duration(r.odd)*oddPause, maxOddPause)
 	}
-	t := time.NewTimer(pause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return sleep(ctx, pause)
 }
 
 // notLetIn tells why whoever has the room does not take us for the other side.

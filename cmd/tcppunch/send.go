@@ -21,7 +21,7 @@ type sendCmd struct {
 	Follow   bool     `help:"Send what symbolic links point to. Else those within a folder stay links, and others are left out."`
 	Name     string   `help:"Name for what comes from standard input. 'stdin' unless said."`
 	Streams  int      `default:"0" placeholder:"N" help:"How many connections to send over, up to 32. As many as help unless said."`
-	Compress string   `default:"auto" enum:"auto,on,off" help:"auto compresses what shrinks where the network is slow; on and off."`
+	Compress string   `default:"auto" enum:"auto,on,off" help:"What to compress: auto (what shrinks, where the network is slow), on (all that shrinks), or off."`
 }
 
 // Help shows examples below the flags.

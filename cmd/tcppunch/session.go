@@ -43,7 +43,9 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.way.prepare(ctx); err != nil {
 		return err
 	}
-	s.openJournal()
+	if s.open(); s.journal != nil {
+		s.key, s.yes = s.journal.key, s.journal.accepted
+	}
 	conn, known, err := s.first(ctx)
 	if err != nil {
 		return s.ended(ctx, err)
@@ -218,10 +220,7 @@ func (s *session) agree(ctx context.Context, conn *tcppunch.Conn, known bool) er
 		return err
 	}
 	if !known {
-		if s.key, err = newKey(); err != nil {
-			return err
-		}
-		s.sure = false
+		s.key, s.sure = newKey(), false
 	}
 	if s.theirs, err = giveKey(ctx, conn, s.key, flags); err != nil {
 		return err
@@ -236,10 +235,11 @@ func (s *session) agree(ctx context.Context, conn *tcppunch.Conn, known bool) er
 // has the key.
 func (s *session) offered() { s.sure = true }
 
-// openJournal looks for what an earlier run with the same words has left.
-func (s *session) openJournal() {
+// open opens the journal, as soon as it is known where the two meet: a server may say
+// that only later.
+func (s *session) open() {
 	id, about := s.way.name()
-	if s.folder == "" || id == "" {
+	if s.journal != nil || s.folder == "" || id == "" {
 		return
 	}
 	role, name := "recv", ".tcppunch-"+id
@@ -251,17 +251,7 @@ func (s *session) openJournal() {
 		s.out.detail("without a journal: %s", shown(err))
 		return
 	}
-	s.journal, s.key, s.yes = j, j.key, j.accepted
-}
-
-// open opens the journal if that was not possible before: the server has said where to
-// meet by now.
-func (s *session) open() {
-	if s.journal == nil {
-		key, yes := s.key, s.yes
-		s.openJournal()
-		s.key, s.yes = key, yes
-	}
+	s.journal = j
 }
 
 // keep writes the journal.
@@ -312,8 +302,7 @@ func (s *session) advice() string {
 
 // ended does what is left to do when a session ends with err.
 func (s *session) ended(ctx context.Context, err error) error {
-	inc := new(transfer.Incomplete)
-	if s.journal != nil && (err == nil || errors.As(err, &inc) || errors.Is(err, transfer.ErrRefused)) {
+	if s.journal != nil && (err == nil || errors.As(err, new(*transfer.Incomplete)) || errors.Is(err, transfer.ErrRefused)) {
 		s.journal.remove()
 		s.journal = nil
 	}

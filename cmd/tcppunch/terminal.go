@@ -41,6 +41,15 @@ func openTerminal() (*terminal, error) {
 	return &terminal{in: r, out: w, lines: bufio.NewReader(r)}, nil
 }
 
+// hasTerminal tells whether there is somebody to ask.
+func hasTerminal() bool {
+	t, err := openTerminal()
+	if err == nil {
+		t.Close()
+	}
+	return err == nil
+}
+
 func (t *terminal) Close() {
 	t.in.Close()
 	t.out.Close()

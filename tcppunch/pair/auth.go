@@ -126,10 +126,7 @@ func (r *run) judge(err error) error {
 }
 
 func (r *run) initiate() error {
-	first, err := r.hello(flagInitiator)
-	if err != nil {
-		return err
-	}
+	first := r.hello(flagInitiator)
 	var state *cpace.State
 	start := func(before []byte) error {
 		msg, s, err := cpace.Start(r.secret.words, r.context())
@@ -142,6 +139,7 @@ func (r *run) initiate() error {
 	}
 	// Who has a key hopes that it will do.
 	early := r.known.None() && !r.secret.Empty()
+	var err error
 	if early {
 		err = start(first)
 	} else {
@@ -201,9 +199,7 @@ func (r *run) finish(state *cpace.State) error {
 func (r *run) respond() error {
 	theirs, err := r.readHello(flagInitiator)
 	if errors.Is(err, ErrVersion) {
-		if hello, err := r.hello(0); err == nil {
-			_ = write(r.conn, hello) // so that the peer can say the same
-		}
+		_ = write(r.conn, r.hello(0)) // so that the peer can say the same
 	}
 	if err != nil {
 		return err
@@ -222,10 +218,7 @@ func (r *run) respond() error {
 			return err
 		}
 	}
-	hello, err := r.hello(0)
-	if err != nil {
-		return err
-	}
+	hello := r.hello(0)
 	if r.bothHaveKeys(theirs) {
 		if r.byKey, err = r.knowsResponder(hello); r.byKey || err != nil {
 			return err
@@ -289,23 +282,23 @@ func (r *run) reply(hello, start []byte) error {
 }
 
 // hello tells version, role and whether this side has words and a key, with what makes a proof of the key a fresh one.
-func (r *run) hello(role byte) ([]byte, error) {
+func (r *run) hello(role byte) []byte {
 	flags := role
 	if !r.secret.Empty() {
 		flags |= flagWords
 	}
-	if r.known.None() {
-		r.note([]byte{version, flags})
-		return message(kindHello, version, flags), nil
-	}
-	flags |= flagKey
-	fresh := make([]byte, nonceSize)
-	if _, err := rand.Read(fresh); err != nil {
-		return nil, err
+	if !r.known.None() {
+		flags |= flagKey
 	}
 	r.note([]byte{version, flags})
+	hello := message(kindHello, version, flags)
+	if r.known.None() {
+		return hello
+	}
+	fresh := make([]byte, nonceSize)
+	_, _ = rand.Read(fresh) // never fails
 	r.note(fresh)
-	return append(message(kindHello, version, flags), message(kindFresh, fresh...)...), nil
+	return append(hello, message(kindFresh, fresh...)...)
 }
 
 // readHello reads the hello of a peer that must have this role, and returns its flags.

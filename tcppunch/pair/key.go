@@ -40,7 +40,7 @@ func KeyCode(key Key) Code {
 	if key.None() {
 		return Code{}
 	}
-	name := base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding).EncodeToString(key.derive("room", 16))
+	name := strings.ToLower(base32.StdEncoding.EncodeToString(key.derive("room", 16)))
 	// Two bytes a word, of which one draw in 90 is refused: with 64 draws it never runs out.
 	words, err := draw(bytes.NewReader(key.derive("words", 2*64)), keyWords)
 	if err != nil {

@@ -81,7 +81,7 @@
 //
 // The sender may ask for further connections that carry nothing but blocks:
 //
-//	STREAM    ---------------------->            number, token: call Extra
+//	STREAM    ---------------------->            number, token: call Extra; 4 may be under way
 //	SIGNAL    <--------------------->            words of the one Extra to the other
 //	NO-STREAM <--------------------->            it has failed: no more are tried
 //	GREETING  <--------------------->            on the new connection: number, token

@@ -128,7 +128,7 @@ func TestHostileReceiver(t *testing.T) {
 	}
 }
 
-// A receiver that never reads, or never answers, holds a sender up and nothing else.
+// A receiver that breaks off is one that broke off.
 func TestReceiverLeaves(t *testing.T) {
 	a, b := tcpPair(t)
 	var err error

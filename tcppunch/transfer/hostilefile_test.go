@@ -249,7 +249,7 @@ func (v *victim) outside() map[string]string {
 	err := filepath.WalkDir(v.dir, func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(v.dir, path)
 		if err != nil || rel == "out" || rel == "home" {
-			return cmpErr(err, fs.SkipDir)
+			return cmp.Or(err, fs.SkipDir)
 		}
 		info, err := d.Info()
 		if err != nil {
@@ -265,13 +265,6 @@ func (v *victim) outside() map[string]string {
 		v.t.Fatal(err)
 	}
 	return all
-}
-
-func cmpErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 // wantOut checks that nothing outside was touched, that what was in out is as it was, and

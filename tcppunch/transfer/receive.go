@@ -38,7 +38,7 @@ type ReceiveOptions struct {
 	IdleTimeout time.Duration
 
 	// Extra makes another connection to the same peer, as SendOptions.Extra does.
-	// The sender decides when. Default: there is only one connection.
+	// The sender decides when, up to 4 at once. Default: there is only one connection.
 	Extra func(ctx context.Context, s *Signals) (net.Conn, error)
 }
 
@@ -73,11 +73,11 @@ func Receive(ctx context.Context, conn net.Conn, dst *Dest, opt *ReceiveOptions)
 			return p.store(), err
 		}
 	}
-	totals, err := receiver.Run(ctx, conn, dst.d, inner)
+	out, err := receiver.Run(ctx, conn, dst.d, inner)
 	if err == nil {
-		err = incomplete(m, totals.Entries, totals.Unnamed)
+		err = incomplete(m, out.Entries, out.Unnamed)
 	}
 	sum := Summary(m.Sum())
-	sum.Heard = totals.Heard
+	sum.Heard = out.Heard
 	return sum, err
 }

@@ -12,16 +12,6 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/name"
 )
 
-// brokenPipe takes a few bytes, then fails, as the pipe of a program that has ended.
-type brokenPipe struct{ left int }
-
-func (p *brokenPipe) Write(b []byte) (int, error) {
-	if p.left -= len(b); p.left < 0 {
-		return 0, errors.New("broken pipe")
-	}
-	return len(b), nil
-}
-
 // zeros never end, and neither does silence.
 type zeros struct{}
 
@@ -43,18 +33,13 @@ func TestStreamRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			src := Stream(r, "stdin")
 			defer src.Close()
-			dst := IntoWriter(&brokenPipe{left: 3 << 20})
+			dst := IntoWriter(&failingWriter{3 << 20})
 			defer dst.Close()
 			a, b := tcpPair(t)
 			done := make(chan [2]error, 1)
 			go func() {
-				received := make(chan error, 1)
-				go func() {
-					_, err := Receive(t.Context(), b, dst, nil)
-					received <- err
-				}()
-				_, err := Send(t.Context(), a, src, nil)
-				done <- [2]error{err, <-received}
+				sent, received := pair(t.Context(), a, b, src, dst, nil, nil)
+				done <- [2]error{sent.err, received.err}
 			}()
 			select {
 			case errs := <-done:
@@ -85,16 +70,9 @@ func TestStreamOverRest(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, b := tcpPair(t)
-		received := make(chan error, 1)
-		go func() {
-			_, err := Receive(t.Context(), b, dst, &ReceiveOptions{Exists: Overwrite})
-			received <- err
-		}()
-		if _, err := Send(t.Context(), a, src, nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-received; err != nil {
-			t.Fatal(err)
+		sent, received := pair(t.Context(), a, b, src, dst, nil, &ReceiveOptions{Exists: Overwrite})
+		if sent.err != nil || received.err != nil {
+			t.Fatalf("Send: %v; Receive: %v", sent.err, received.err)
 		}
 		if got, err := os.ReadFile(filepath.Join(dir, "stdin")); err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes: %v", len(got), err)

@@ -51,7 +51,8 @@ type SendOptions struct {
 
 	// Extra makes another connection to the same peer, whose Extra is called at the same
 	// time, and returns when ctx ends. Signals carries their words to each other. The
-	// connection must be authenticated and encrypted; Send closes it. When it fails on
+	// connection must be authenticated and encrypted; Send closes it. It is called by up
+	// to 4 goroutines at once. When it fails on
 	// either side, no more are tried. Default: there is only one connection.
 	Extra func(ctx context.Context, s *Signals) (net.Conn, error)
 

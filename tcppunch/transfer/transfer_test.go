@@ -173,7 +173,7 @@ func offering(t testing.TB, files map[string][]byte) *Source {
 	return src
 }
 
-// tree returns all that lies in dir.
+// listing returns all that lies in dir.
 func listing(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	got := make(map[string][]byte)

@@ -11,44 +11,26 @@ import (
 	"unicode/utf8"
 )
 
-// What Send and Receive fail with. Test with errors.Is: it also holds for what
-// the other side reported, and errors.As with *RemoteError tells whose it was.
+// The Err values of package transfer, which says what they mean.
 var (
-	// ErrRefused: the person or the policy at the receiving end said no.
-	ErrRefused = errors.New("refused")
-	// ErrExists: a file with that name is there already and may not be replaced.
-	ErrExists = errors.New("exists already")
-	// ErrNoSpace: the receiving disk or quota is, or would be, full.
-	ErrNoSpace = errors.New("not enough space")
-	// ErrSourceChanged: a file changed, shrank, grew or vanished while it was sent.
+	ErrRefused       = errors.New("refused")
+	ErrExists        = errors.New("exists already")
+	ErrNoSpace       = errors.New("not enough space")
 	ErrSourceChanged = errors.New("changed while it was being sent")
-	// ErrHash: what arrived is not what was read at the other end.
-	ErrHash = errors.New("hash does not match")
-	// ErrName: a file name that is not safe or not possible on the receiving system.
-	ErrName = errors.New("file name not allowed")
-	// ErrProtocol: the other side sent something malformed, hostile, or out of order.
-	ErrProtocol = errors.New("protocol violation")
-	// ErrVersion: the two programs have no protocol version in common.
-	ErrVersion = errors.New("no common protocol version")
-	// ErrInterrupted: the other side was interrupted. Interrupted on this side, the
-	// error wraps the context's instead.
-	ErrInterrupted = errors.New("interrupted")
-	// ErrLink: a symbolic link that leads out of the folder that is sent, or cannot be kept.
-	ErrLink = errors.New("link not kept")
-	// ErrUnsupported: something that cannot be sent, such as a device or a socket.
-	ErrUnsupported = errors.New("cannot be sent")
-	// ErrBusy: another transfer is receiving that very file.
-	ErrBusy = errors.New("being received by another transfer")
-	// ErrPeerGone: the connection broke, or the other side went silent. What has
-	// arrived is kept, and the transfer can go on over another connection.
-	ErrPeerGone = errors.New("connection to the other side lost")
+	ErrHash          = errors.New("hash does not match")
+	ErrName          = errors.New("file name not allowed")
+	ErrProtocol      = errors.New("protocol violation")
+	ErrVersion       = errors.New("no common protocol version")
+	ErrInterrupted   = errors.New("interrupted")
+	ErrLink          = errors.New("link not kept")
+	ErrUnsupported   = errors.New("cannot be sent")
+	ErrBusy          = errors.New("being received by another transfer")
+	ErrPeerGone      = errors.New("connection to the other side lost")
 )
 
 const (
 	codeInterrupted = "interrupted"
 	codeFailed      = "failed"
-	MaxCode         = 64   // bytes of an error code on the wire
-	MaxMessage      = 1024 // bytes of an error message on the wire
 	maxDisplay      = 1024 // bytes of anything that is shown
 )
 
@@ -77,9 +59,8 @@ func errorCodes() []struct {
 	}
 }
 
-// Code returns the short word for an error of Send, Receive or Files: refused,
-// exists, no-space, source-changed, hash, bad-name, protocol, version, interrupted,
-// peer-gone, or failed for all else. It is the same word on both sides; "" for nil.
+// Code returns the short word for an error, the same on both sides: that of errorCodes,
+// or failed for all else; "" for nil.
 func Code(err error) string {
 	if err == nil {
 		return ""

@@ -98,7 +98,7 @@ func (c *Conn) take(r *bufio.Reader, k wire.Kind, n int) (last bool, err error) 
 	stopped := c.s.Ctx.Err() != nil
 	switch {
 	case k == wire.FailKind && c == c.s.Main:
-		body, err := wire.ReadBody(r, nil, n)
+		body, err := wire.ReadBody(r, n)
 		if err != nil {
 			return false, err
 		}
@@ -250,9 +250,6 @@ func (c *Conn) write(b []byte) {
 // farewell writes the last frame of a session that has failed. The writer must have
 // ended.
 func (c *Conn) farewell(k wire.Kind, fill func([]byte) []byte) {
-	c.mu.Lock()
-	c.small = wire.AppendFrame(c.small, k, fill)
-	c.silent = true
-	c.mu.Unlock()
+	c.sendLast(k, fill)
 	c.writeSmall()
 }

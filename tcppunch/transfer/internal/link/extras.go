@@ -26,6 +26,7 @@ const (
 var errNoStream = errors.New("the other side could not make another connection")
 
 // Dial makes another connection to the same peer, whose Dial is called at the same time.
+// Up to MaxMaking goroutines call it at once.
 type Dial func(ctx context.Context, s *Signals) (net.Conn, error)
 
 // Extras makes further connections, a few at a time, until one fails. The zero value
@@ -124,15 +125,15 @@ func (x *Extras) none(number uint32) error {
 // make makes a connection, or tells the other side that there will be none.
 func (x *Extras) make(sig *Signals, greeting *wire.Stream) (net.Conn, error) {
 	met := false
-	conn, err := makeExtra(sig, x.dial, greeting, func() { // the other side may use it from here on
-		met = true
+	conn, err := makeExtra(sig, x.dial, greeting, func() { // from here on the other side may use it, and ask for another
 		x.mu.Lock()
+		defer x.mu.Unlock()
+		met = true
 		x.count++
-		x.mu.Unlock()
-		x.settled(sig)
+		delete(x.pending, sig.number)
 	})
-	x.settled(sig)
 	x.mu.Lock()
+	delete(x.pending, sig.number)
 	x.over = x.over || err != nil
 	if err != nil && met && sig.First {
 		x.count-- // nothing was sent over it; a receiver cannot know that
@@ -144,15 +145,8 @@ func (x *Extras) make(sig *Signals, greeting *wire.Stream) (net.Conn, error) {
 	return conn, err
 }
 
-// settled notes that one needs no more messages. The next one may be asked for, which the
-// other side does as soon as it has seen our greeting.
-func (x *Extras) settled(sig *Signals) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.pending, sig.number)
-}
-
-// Heard takes a message for one that is being made, and drops one for an earlier one.
+// Heard takes a message for one that is being made, and drops one for any other that was
+// asked for.
 func (x *Extras) Heard(k wire.Kind, body []byte) error {
 	m, err := wire.ParseSignal(k, body)
 	if err != nil {
@@ -239,7 +233,7 @@ func hearGreeting(conn net.Conn, want wire.Stream) error {
 	if err != nil {
 		return err
 	}
-	body, err := wire.ReadBody(conn, nil, n)
+	body, err := wire.ReadBody(conn, n)
 	if err != nil {
 		return err
 	}

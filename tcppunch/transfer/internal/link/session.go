@@ -41,8 +41,8 @@ type Config struct {
 
 // Session is one transfer's connections, and the one cause that ends them all.
 //
-// Deadlines are only ever set by Stop, when giving up: a deadline that interrupts
-// a write leaves a tls.Conn broken for good.
+// Deadlines are only ever set when giving up, or after the last word: one that
+// interrupts a write leaves a tls.Conn broken for good.
 type Session struct {
 	// Ctx ends when the session stops; its cause says why.
 	Ctx context.Context
@@ -64,7 +64,7 @@ type Session struct {
 	remote  error // what the other side reported
 }
 
-// New makes a session over conn and starts it.
+// New makes a session over conn. Start starts it.
 func New(ctx context.Context, conn net.Conn, cfg Config) *Session {
 	if cfg.Idle <= 0 {
 		cfg.Idle = defaultIdle
@@ -208,8 +208,7 @@ func (s *Session) Finish(err error, read func()) error {
 	case remote != nil && cause == remote:
 		s.Main.farewell(wire.ByeKind, nil)
 	case !errors.Is(cause, fault.ErrPeerGone):
-		f := wire.Failure{}
-		f.Code, f.Message = fault.Report(cause)
+		f := wire.FailureOf(cause)
 		s.Main.farewell(wire.FailKind, f.Append)
 	}
 	s.readers.Wait()

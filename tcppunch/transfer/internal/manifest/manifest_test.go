@@ -55,8 +55,8 @@ func readAll(t testing.TB, totals Totals, digest [32]byte, pages [][]byte) (all 
 		}
 		all = append(all, entries...)
 	}
-	if !r.Complete() || r.Totals() != totals || r.Digest() != digest {
-		t.Fatalf("complete %v, totals %+v, want %+v", r.Complete(), r.Totals(), totals)
+	if !r.Complete() || r.totals != totals || r.Digest() != digest {
+		t.Fatalf("complete %v, totals %+v, want %+v", r.Complete(), r.totals, totals)
 	}
 	return all
 }

@@ -134,9 +134,6 @@ func (r *Reader) place(e *Entry, depth int, elem string) error {
 // Complete reports whether all that was announced has come, and nothing was wrong.
 func (r *Reader) Complete() bool { return r.err == nil && r.totals.Entries == r.announced.Entries }
 
-// Totals are those of the entries so far.
-func (r *Reader) Totals() Totals { return r.totals }
-
 // Digest is that of the entries so far: what Builder.Digest said when it had no more.
 func (r *Reader) Digest() (sum [32]byte) {
 	r.hash.Sum(sum[:0])

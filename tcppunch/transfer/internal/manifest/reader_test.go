@@ -283,13 +283,13 @@ func FuzzReader(f *testing.F) {
 			all = append(all, got...)
 			passed = append(passed, page...)
 		}
-		checkList(t, all, r.Totals())
-		if r.Complete() != (r.Totals().Entries == announced.Entries) || r.Complete() && r.Totals() != announced {
-			t.Errorf("complete %v with %+v of %+v", r.Complete(), r.Totals(), announced)
+		checkList(t, all, r.totals)
+		if r.Complete() != (r.totals.Entries == announced.Entries) || r.Complete() && r.totals != announced {
+			t.Errorf("complete %v with %+v of %+v", r.Complete(), r.totals, announced)
 		}
 		b := build(t, all...)
-		if got := bytes.Join(b.Pages(), nil); !bytes.Equal(got, passed) || b.Totals() != r.Totals() || b.Digest() != r.Digest() {
-			t.Errorf("the builder makes %x, %+v of %x, %+v", got, b.Totals(), passed, r.Totals())
+		if got := bytes.Join(b.Pages(), nil); !bytes.Equal(got, passed) || b.Totals() != r.totals || b.Digest() != r.Digest() {
+			t.Errorf("the builder makes %x, %+v of %x, %+v", got, b.Totals(), passed, r.totals)
 		}
 	})
 }

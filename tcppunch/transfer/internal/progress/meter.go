@@ -72,7 +72,7 @@ type Meter struct {
 	start    time.Time
 	last     time.Time // of Progress
 	checked  time.Time // of Checking
-	streams  int       // told by Streams; guarded by mu
+	streams  int       // told by Streams
 }
 
 // New makes a Meter.

@@ -78,7 +78,7 @@ func (r *receiver) placePage(entries []manifest.Entry) error {
 	r.pages = append(r.pages, p)
 	r.listed += len(entries)
 	for at := range entries {
-		if p.wants(at) {
+		if p.plans[at].Sends() {
 			r.awaited++
 		}
 	}

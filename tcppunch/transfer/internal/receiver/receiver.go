@@ -50,15 +50,15 @@ type Options struct {
 	Remote func(code, message string) error
 }
 
-// Totals are those of a Run that came to its end.
-type Totals struct {
+// Outcome is what a Run that came to its end tells of it.
+type Outcome struct {
 	Entries int  // what was listed, and what was left out of the list
 	Unnamed int  // failures that the Meter has not been told of
 	Heard   bool // the sender knows that all is in place
 }
 
 // Run takes what the other side offers.
-func Run(ctx context.Context, conn net.Conn, dst *Dest, opt *Options) (Totals, error) {
+func Run(ctx context.Context, conn net.Conn, dst *Dest, opt *Options) (Outcome, error) {
 	r := &receiver{
 		dst: dst, opt: opt, meter: opt.Meter,
 		pagesIn: make(chan []byte, limit.Unplanned), checks: make(chan wire.CheckBody, limit.Checks),
@@ -87,9 +87,9 @@ func Run(ctx context.Context, conn net.Conn, dst *Dest, opt *Options) (Totals, e
 	}
 	r.remember()
 	if err != nil {
-		return Totals{}, err
+		return Outcome{}, err
 	}
-	return Totals{Entries: r.offer.Totals.Entries + r.leftOut, Unnamed: r.unnamed, Heard: r.heard}, nil
+	return Outcome{Entries: r.offer.Totals.Entries + r.leftOut, Unnamed: r.unnamed, Heard: r.heard}, nil
 }
 
 // remember notes that all is in place though the sender was not told: what is on the disk

@@ -1,7 +1,6 @@
 package receiver
 
 import (
-	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/manifest"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/progress"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
@@ -22,8 +21,7 @@ func (r *receiver) giveUp(i uint32, e *manifest.Entry) {
 // tellFailure reports a failure of this side to the hooks and to the sender.
 func (r *receiver) tellFailure(i uint32, e *manifest.Entry, err error) {
 	r.meter.Failed(e.Path, err)
-	l := wire.Loss{Index: i}
-	l.Code, l.Message = fault.Report(err)
+	l := wire.Loss{Index: i, Failure: wire.FailureOf(err)}
 	r.sess.Main.Send(wire.FailedKind, l.Append)
 }
 
@@ -71,7 +69,7 @@ func (r *receiver) settleEntry(p *recvPage, at int) {
 	if p.state[at] == settled {
 		return
 	}
-	if p.wants(at) && p.state[at] < leaving {
+	if p.plans[at].Sends() && p.state[at] < leaving {
 		r.awaited--
 	}
 	p.state[at] = settled

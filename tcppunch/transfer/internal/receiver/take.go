@@ -20,11 +20,6 @@ type recvPage struct {
 	state   []state
 }
 
-// wants reports whether there is data of an entry to come, or was.
-func (p *recvPage) wants(at int) bool {
-	return p.plans[at].Action == wire.Send || p.plans[at].Action == wire.Check
-}
-
 // state is how far an entry is.
 type state uint8
 
@@ -48,7 +43,7 @@ func (r *feed) Take(k wire.Kind, n int, rd *bufio.Reader) (last bool, err error)
 	if k == wire.BlockKind {
 		return false, r.takeBlock(n, rd)
 	}
-	body, err := wire.ReadBody(rd, nil, n)
+	body, err := wire.ReadBody(rd, n)
 	if err != nil {
 		return false, err
 	}
@@ -64,7 +59,7 @@ func (r *feed) Take(k wire.Kind, n int, rd *bufio.Reader) (last bool, err error)
 	r.mu.Lock()
 	after, err := r.takeSmall(k, body)
 	r.mu.Unlock()
-	if err == nil && after != nil {
+	if after != nil {
 		after()
 	}
 	poke(r.wake)
@@ -136,7 +131,7 @@ func (r *receiver) wanted(k wire.Kind, i uint32) (p *recvPage, at int, err error
 		return nil, 0, nil
 	}
 	p, at = r.entry(i)
-	if p == nil || p.state[at] != waiting || !p.wants(at) {
+	if p == nil || p.state[at] != waiting || !p.plans[at].Sends() {
 		return nil, 0, fault.Protocol(fmt.Sprintf("%s of entry %d, which is not awaited", k, i))
 	}
 	return p, at, nil
@@ -185,8 +180,8 @@ func (r *receiver) takeCheck(body []byte) error {
 	}
 }
 
-// claim lets a block come: one that is awaited, fits, and has not come before. f is nil
-// for a file of one block; ok is false if the file was given up. The lock is held.
+// claim lets a block come: one that is awaited, fits, and has not come before. t.file
+// is nil for a file of one block; ok is false if the file was given up. The lock is held.
 func (r *receiver) claim(h *wire.Block) (t task, ok bool, err error) {
 	p, at, err := r.wanted(wire.BlockKind, h.Index)
 	if p == nil || err != nil {
@@ -273,7 +268,7 @@ func (r *receiver) takeEnd(body []byte) error {
 func (r *receiver) missing() bool {
 	for _, p := range r.pages {
 		for at, s := range p.state {
-			if s != waiting || !p.wants(at) || r.gone.Has(uint32(p.first+at)) {
+			if s != waiting || !p.plans[at].Sends() || r.gone.Has(uint32(p.first+at)) {
 				continue
 			}
 			if f := r.files[uint32(p.first+at)]; f == nil || f.blocks < 0 || f.next < f.blocks || f.root == nil && f.blocks > 1 {

@@ -23,7 +23,7 @@ func (s answers) Idle() {}
 
 // Take takes a frame.
 func (s answers) Take(k wire.Kind, n int, r *bufio.Reader) (last bool, err error) {
-	body, err := wire.ReadBody(r, nil, n)
+	body, err := wire.ReadBody(r, n)
 	if err != nil {
 		return false, err
 	}
@@ -61,10 +61,10 @@ func (s answers) Take(k wire.Kind, n int, r *bufio.Reader) (last bool, err error
 		err = link.Unexpected(k)
 	}
 	s.mu.Unlock()
-	if report != nil && err == nil {
+	if report != nil {
 		report()
 	}
-	return last && err == nil, err
+	return last, err
 }
 
 // plan takes what becomes of the entries of the oldest page without an answer.
@@ -167,7 +167,7 @@ func (s *sender) acked(body []byte) (func(), error) {
 	}
 	more := a.Bytes - s.ack.Bytes
 	s.ack = a
-	s.forgetSettled(a.Settled)
+	s.sent = slices.DeleteFunc(s.sent, func(p *sentPage) bool { return p.first+len(p.entries) <= a.Settled })
 	if s.src.Stream != nil {
 		s.src.Stream.Acked(a.Prefix)
 	}
@@ -186,7 +186,7 @@ func (s *sender) frontier() int {
 			return p.first
 		}
 		for i := p.next; i < len(p.entries); i++ {
-			if p.wanted(i) && !s.gone.Has(uint32(p.first+i)) {
+			if p.plans[i].Sends() && !s.gone.Has(uint32(p.first+i)) {
 				return p.first + i
 			}
 		}
@@ -210,7 +210,7 @@ func (s *sender) failed(body []byte) (func(), error) {
 	}
 	s.gone.Add(loss.Index, e)
 	if e.Type == manifest.Stream {
-		s.refuse()
+		s.stopReading()
 	}
 	remote := s.opt.Remote(loss.Code, loss.Message)
 	return func() { s.meter.Failed(e.Path, remote) }, nil

@@ -1,20 +1,13 @@
 package sender
 
 import (
-	"bytes"
 	"errors"
 	"io"
 
-	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/link"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
 )
-
-// isZero reports whether b is nothing but zeros.
-func isZero(b []byte) bool {
-	return len(b) > 0 && b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
-}
 
 func hashOf(data []byte, zero bool) tree.Hash {
 	if zero && len(data) == tree.BlockSize {
@@ -34,7 +27,7 @@ func (s *sender) hashBlock(j *job, n int64) (tree.Hash, error) {
 	if _, err := j.file.ReadBlock(n, data); err != nil {
 		return tree.Hash{}, err
 	}
-	return hashOf(data, isZero(data)), nil
+	return hashOf(data, tree.IsZero(data)), nil
 }
 
 // sendBlock reads a block and puts it into a chunk. The hash must be the known one, if
@@ -54,13 +47,11 @@ func (s *sender) sendBlock(j *job, n int64, known *tree.Hash) error {
 			return err
 		}
 	}
-	zero := isZero(data)
+	zero := tree.IsZero(data)
 	h := hashOf(data, zero)
-	before, kept := tree.Hash{}, false
+	before, kept := j.kept.hash(n)
 	if known != nil {
 		before, kept = *known, true
-	} else if j.kept != nil {
-		before, kept = j.kept.hash(n)
 	}
 	if kept && before != h {
 		return changed(&j.e)
@@ -103,14 +94,10 @@ func (s *sender) sendNext(j *job) error {
 		return err
 	}
 	data := c.Tail(link.HeadSize)[:tree.BlockSize]
-	n, last, err := s.src.Stream.Next(s.stream, data)
+	n, last, err := s.src.Stream.Next(s.reading, data)
 	if errors.Is(err, io.EOF) && j.kept.size >= 0 {
 		j.blocks = j.next // an earlier call came to the end
 		return nil
-	}
-	var f *fault.Failure
-	if errors.As(err, &f) && f.Kind == nil {
-		f.Text = "cannot be read"
 	}
 	if err != nil {
 		return err
@@ -120,7 +107,7 @@ func (s *sender) sendNext(j *job) error {
 		j.kept.size = j.next*tree.BlockSize + int64(n)
 	}
 	if n > 0 {
-		zero := isZero(data)
+		zero := tree.IsZero(data)
 		h := wire.Block{Index: j.index, Number: j.next, Size: n, Hash: hashOf(data, zero)}
 		s.pass(j, h.Hash)
 		s.put(c, h, data, zero)

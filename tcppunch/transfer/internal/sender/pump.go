@@ -56,36 +56,28 @@ func (s *sender) pump() error {
 		if err := s.sess.Cause(); err != nil {
 			return err
 		}
+		var err error
 		switch j, what := s.choose(); what {
 		case doPage:
-			if err := s.sendPage(); err != nil {
-				return err
-			}
+			err = s.sendPage()
 		case doOpen:
-			if err := s.settleJob(j, s.open(j)); err != nil {
-				return err
-			}
+			err = s.settleJob(j, s.open(j))
 		case doMissing:
-			if err := s.settleJob(j, s.sendMissing(j)); err != nil {
-				return err
-			}
+			err = s.settleJob(j, s.sendMissing(j))
 		case doNext:
-			if err := s.settleJob(j, s.advance(j)); err != nil {
-				return err
-			}
+			err = s.settleJob(j, s.advance(j))
 		case doEnd:
-			if err := s.settleJob(j, s.endFile(j)); err != nil {
-				return err
-			}
+			err = s.settleJob(j, s.endFile(j))
 		case doDrop:
 			s.remove(j)
 		case doWait:
 			s.queue.Push()
-			if err := s.wait(); err != nil {
-				return err
-			}
+			err = s.wait()
 		case allDone:
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		s.queue.PushIfIdle()
 	}
@@ -198,7 +190,7 @@ func (s *sender) nextJob() *job {
 		for p.next < len(p.entries) {
 			i := p.next
 			p.next++
-			if index := uint32(p.first + i); p.wanted(i) && !s.gone.Has(index) {
+			if index := uint32(p.first + i); p.plans[i].Sends() && !s.gone.Has(index) {
 				return &job{index: index, e: p.entries[i], check: p.plans[i].Have}
 			}
 		}
@@ -294,10 +286,7 @@ func (s *sender) advance(j *job) error {
 
 // ask hashes the next block, and asks for it once there are some.
 func (s *sender) ask(j *job) error {
-	h, known := tree.Hash{}, false
-	if j.kept != nil {
-		h, known = j.kept.hash(j.next)
-	}
+	h, known := j.kept.hash(j.next)
 	if !known {
 		var err error
 		if h, err = s.hashBlock(j, j.next); err != nil {
@@ -344,13 +333,14 @@ func (s *sender) sendMissing(j *job) error {
 		s.mu.Unlock()
 		return nil
 	}
+	n, known := a.first+int64(a.at), &a.hashes[a.at]
 	a.at++
 	s.mu.Lock()
 	if s.ack.Frames == s.limit.Frames {
-		j.oldest = a.first + int64(a.at-1)
+		j.oldest = n
 	}
 	s.mu.Unlock()
-	if err := s.sendBlock(j, a.first+int64(a.at-1), &a.hashes[a.at-1]); err != nil {
+	if err := s.sendBlock(j, n, known); err != nil {
 		return err
 	}
 	if j.blocks == 1 {

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,15 +37,15 @@ type Options struct {
 	Remote   func(code, message string) error
 }
 
-// Run offers and sends src. Afterwards the Meter knows what has failed; its nameless
-// failures are those that Source.Refused does not list.
+// Run offers and sends src. Afterwards the Meter knows what has failed, but for what
+// Source.Refused counts and does not list.
 func Run(ctx context.Context, conn net.Conn, src *Source, opt *Options) error {
 	s := &sender{src: src, opt: opt, meter: opt.Meter, wake: make(chan struct{}, 1), queue: link.NewQueue()}
 	s.zstd.Choice = opt.Compress
 	s.sess = link.New(ctx, conn, link.Config{Idle: opt.Idle, Handler: answers{s, true}, Queue: s.queue, Remote: opt.Remote})
 	s.extras.Init(s.sess, opt.Dial)
-	s.stream, s.refuse = context.WithCancel(s.sess.Ctx)
-	defer s.refuse()
+	s.reading, s.stopReading = context.WithCancel(s.sess.Ctx)
+	defer s.stopReading()
 	s.sess.Start()
 	err := s.sess.Finish(s.run(), func() {})
 	s.closeJobs()
@@ -55,16 +54,16 @@ func Run(ctx context.Context, conn net.Conn, src *Source, opt *Options) error {
 
 // sender is one Run.
 type sender struct {
-	src    *Source
-	opt    *Options
-	sess   *link.Session
-	meter  *progress.Meter
-	queue  *link.Queue
-	zstd   press.Compressor
-	extras link.Extras
-	totals manifest.Totals
-	stream context.Context // of a read of a stream, which may never end
-	refuse func()          // ends it
+	src         *Source
+	opt         *Options
+	sess        *link.Session
+	meter       *progress.Meter
+	queue       *link.Queue
+	zstd        press.Compressor
+	extras      link.Extras
+	totals      manifest.Totals
+	reading     context.Context // of a read of a stream, which may never end
+	stopReading func()
 
 	pages  [][]byte         // those not sent yet
 	reader *manifest.Reader // of the pages that are sent
@@ -97,11 +96,6 @@ type sentPage struct {
 	entries []manifest.Entry
 	plans   []wire.Plan // nil until they come
 	next    int         // the first entry that has not had its turn
-}
-
-// wanted reports whether data of entry i is to be sent.
-func (p *sentPage) wanted(i int) bool {
-	return p.plans[i].Action == wire.Send || p.plans[i].Action == wire.Check
 }
 
 func (s *sender) run() error {
@@ -228,8 +222,7 @@ func (s *sender) lose(i uint32, e *manifest.Entry, err error) {
 // reportLoss tells the receiver.
 func (s *sender) reportLoss(i uint32, err error) {
 	s.lost++
-	l := wire.Loss{Index: i}
-	l.Code, l.Message = fault.Report(err)
+	l := wire.Loss{Index: i, Failure: wire.FailureOf(err)}
 	s.sess.Main.Send(wire.LostKind, l.Append)
 }
 
@@ -237,9 +230,4 @@ func (s *sender) reportLoss(i uint32, err error) {
 func fileFailure(err error) bool {
 	var f *fault.Failure
 	return errors.As(err, &f) && !errors.Is(err, fault.ErrProtocol)
-}
-
-// forgetSettled lets go what the receiver has done with.
-func (s *sender) forgetSettled(settled int) {
-	s.sent = slices.DeleteFunc(s.sent, func(p *sentPage) bool { return p.first+len(p.entries) <= settled })
 }

@@ -148,9 +148,9 @@ func (s *Source) forget(before uint32) {
 	}
 }
 
-// hash is that of block n, if it is known.
+// hash is that of block n, if it is known; nothing is of a nil k.
 func (k *keptHashes) hash(n int64) (tree.Hash, bool) {
-	if n >= int64(len(k.hashes)) {
+	if k == nil || n >= int64(len(k.hashes)) {
 		return tree.Hash{}, false
 	}
 	return k.hashes[n], true

@@ -65,7 +65,7 @@ func (f *File) ReadBlock(n int64, buf []byte) (int, error) {
 	if n < 0 || n >= tree.Blocks(f.entry.Size) {
 		return 0, &fault.Failure{Name: f.entry.Path, Text: "it has no such block"}
 	}
-	size := int(min(tree.BlockSize, f.entry.Size-n*tree.BlockSize))
+	size := int(tree.SizeOf(f.entry.Size, n))
 	if len(buf) < size {
 		return 0, &fault.Failure{Name: f.entry.Path, Cause: io.ErrShortBuffer}
 	}

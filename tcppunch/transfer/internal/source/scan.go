@@ -79,8 +79,8 @@ type scanner struct {
 // visit looks at something in a folder. above are the folders that it is in.
 func (s *scanner) visit(full string, skip int, above []fs.FileInfo) error {
 	path := full[skip:]
-	if err := s.ctx.Err(); err != nil {
-		return context.Cause(s.ctx)
+	if err := context.Cause(s.ctx); err != nil {
+		return err
 	}
 	if excluded(s.exclude, path, false) {
 		return nil

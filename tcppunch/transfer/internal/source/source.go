@@ -42,11 +42,12 @@ package source
 
 import (
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/limit"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/manifest"
 )
 
 const (
-	maxRefused = 1000 // that are kept; the others are counted
+	maxRefused = limit.LeftOut // that are kept; the others are counted
 	maxFirst   = 64
 )
 

@@ -14,9 +14,9 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
 )
 
-// Window is how many blocks a Stream holds at most: those read ahead, and those that were
+// window is how many blocks a Stream holds at most: those read ahead, and those that were
 // handed out and not acknowledged, which a break could lose.
-const Window = 16
+const window = 16
 
 // Stream reads blocks of what has no end that is known, such as standard input, and keeps
 // each until it is acknowledged. Its manifest has one entry.
@@ -40,7 +40,7 @@ type Stream struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond
-	ring    [Window][]byte // block i is in i%Window; read and not acknowledged
+	ring    [window][]byte // block i is in i%window; read and not acknowledged
 	read    int64          // blocks read
 	next    int64          // the block that Next returns
 	acked   int64          // blocks before it are let go
@@ -66,7 +66,7 @@ func NewStream(r io.Reader, as string) (*Stream, error) {
 
 // Next copies the next block into buf, which must have room for tree.BlockSize bytes, and
 // says whether it is the last one; after that it returns io.EOF. It waits until there is one,
-// and while Window blocks are not acknowledged; when ctx ends it returns ctx's error,
+// and while window blocks are not acknowledged; when ctx ends it returns ctx's error,
 // and nothing is lost. An error of the reader comes after all whole blocks before it.
 func (s *Stream) Next(ctx context.Context, buf []byte) (n int, last bool, err error) {
 	if len(buf) < tree.BlockSize {
@@ -80,20 +80,25 @@ func (s *Stream) Next(ctx context.Context, buf []byte) (n int, last bool, err er
 	for {
 		switch {
 		case errors.Is(s.err, net.ErrClosed):
-			return 0, false, &fault.Failure{Name: s.name, Cause: s.err}
+			return 0, false, s.unreadable()
 		case ctx.Err() != nil:
 			return 0, false, context.Cause(ctx)
 		case s.next < s.read:
-			n = copy(buf, s.ring[s.next%Window])
+			n = copy(buf, s.ring[s.next%window])
 			s.next++
 			return n, s.ended && s.next == s.read, nil
 		case s.ended:
 			return 0, false, io.EOF
 		case s.err != nil:
-			return 0, false, &fault.Failure{Name: s.name, Cause: s.err}
+			return 0, false, s.unreadable()
 		}
 		s.changed.Wait()
 	}
+}
+
+// unreadable is the failure for s.err. The lock is held.
+func (s *Stream) unreadable() error {
+	return &fault.Failure{Name: s.name, Text: "cannot be read", Cause: s.err}
 }
 
 // Acked lets all blocks before number blocks go. Those that Next has not returned, or not
@@ -130,7 +135,7 @@ func (s *Stream) Close() error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.err, s.ring = net.ErrClosed, [Window][]byte{}
+	s.err, s.ring = net.ErrClosed, [window][]byte{}
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	if c, ok := s.r.(io.Closer); ok {
@@ -173,13 +178,13 @@ func (s *Stream) fill() {
 func (s *Stream) room() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && s.read == s.acked+Window {
+	for s.err == nil && s.read == s.acked+window {
 		s.changed.Wait()
 	}
 	if s.err != nil {
 		return nil
 	}
-	slot := &s.ring[s.read%Window]
+	slot := &s.ring[s.read%window]
 	if cap(*slot) == 0 {
 		*slot = make([]byte, tree.BlockSize)
 	}
@@ -195,7 +200,7 @@ func (s *Stream) publish(n int, err error) bool {
 		return false
 	}
 	if n >= 0 {
-		slot := &s.ring[s.read%Window]
+		slot := &s.ring[s.read%window]
 		*slot = (*slot)[:n]
 		s.read++
 	}

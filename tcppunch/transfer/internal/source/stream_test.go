@@ -117,11 +117,11 @@ func TestStreamWindow(t *testing.T) {
 		r := &blocks{n: 100 * tree.BlockSize}
 		s := newStream(t, r)
 		buf := make([]byte, tree.BlockSize)
-		for i := range Window {
+		for i := range window {
 			want(t, s, buf, i)
 		}
 		synctest.Wait()
-		if limit := Window*tree.BlockSize + 1; r.at > limit {
+		if limit := window*tree.BlockSize + 1; r.at > limit {
 			t.Errorf("%d bytes are read, and no more than %d may be held", r.at, limit)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -135,12 +135,12 @@ func TestStreamWindow(t *testing.T) {
 			s.Acked(3)
 		}()
 		start = time.Now()
-		want(t, s, buf, Window)
+		want(t, s, buf, window)
 		if time.Since(start) != time.Second {
 			t.Errorf("went on after %v", time.Since(start))
 		}
-		want(t, s, buf, Window+1)
-		want(t, s, buf, Window+2)
+		want(t, s, buf, window+1)
+		want(t, s, buf, window+2)
 		s.Close()
 	})
 }

@@ -79,7 +79,7 @@ func (f *held) copyAgreed(ctx context.Context, buf *[tree.BlockSize]byte) error 
 				return context.Cause(ctx)
 			}
 			n := k*1024 + int64(j)
-			data := buf[:blockSize(f.it.e.Size, n)]
+			data := buf[:tree.SizeOf(f.it.e.Size, n)]
 			if _, err := f.old.ReadAt(data, n*tree.BlockSize); err != nil || tree.Block(data) != h {
 				return exists(f.it.e, "and another program is changing it")
 			}

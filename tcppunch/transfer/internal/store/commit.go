@@ -142,7 +142,7 @@ func (s *Store) finishAll(batch []*held) {
 			continue
 		}
 		handles[k] = h
-		if f.file != nil && !f.like && !f.settled {
+		if f.renews() {
 			errs[k] = s.seal(h, f.it, f.file, f.size)
 		}
 	}
@@ -186,7 +186,7 @@ func (s *Store) seal(h *handle, it *item, file *os.File, size int64) error {
 func (s *Store) syncBatch(batch []*held, errs []error) {
 	var left []int
 	for k, f := range batch {
-		if errs[k] == nil && f.file != nil && !f.like && !f.settled {
+		if errs[k] == nil && f.renews() {
 			left = append(left, k)
 		}
 	}

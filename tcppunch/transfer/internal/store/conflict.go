@@ -2,16 +2,16 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
 	"strings"
 	"time"
 
-	"crypto/rand"
-
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/manifest"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/name"
 )
 
 // maxDecided is how many answers of Ask are remembered. Who has answered that often
@@ -150,24 +150,23 @@ func (s *Store) ignoresCase(h *handle, f *folder) bool {
 // probe tries with a file of its own whether the folder ignores case, and what its
 // clock is. If it cannot, it says what makes fewer things the same.
 func probe(h *handle) (folds bool, clock time.Duration) {
-	word := "." + strings.ToLower(rand.Text()[:10])
-	name := word + ".tcppunch-part"
+	hidden := name.Partial(rand.Text()[:10])
 	clock = 1
-	f, err := h.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := h.root.OpenFile(hidden, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return false, clock
 	}
-	defer func() { _ = h.root.Remove(name) }()
+	defer func() { _ = h.root.Remove(hidden) }()
 	defer f.Close()
 	odd := time.Unix(1_000_000_001, 0)
-	_ = setTime(h, name, f, odd)
-	info, err := h.root.Lstat(name)
+	_ = setTime(h, hidden, f, odd)
+	info, err := h.root.Lstat(hidden)
 	if err != nil {
 		return false, clock
 	}
 	if info.ModTime().Equal(odd.Add(-time.Second)) || info.ModTime().Equal(odd.Add(time.Second)) {
 		clock = 2 * time.Second
 	}
-	other, err := h.root.Lstat(strings.ToUpper(word) + ".tcppunch-part")
+	other, err := h.root.Lstat(strings.ToUpper(hidden))
 	return err == nil && os.SameFile(info, other), clock
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -66,17 +65,14 @@ func (f *File) Partial() bool {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.file != nil && !h.like && !h.settled && !h.closed
+	return h.renews() && !h.closed
 }
 
 // Trusted reports whether f has the partial file that this Store has let go in an earlier
 // run, and nobody has written to it since: what is remembered of its blocks is true.
 func (f *File) Trusted() bool {
 	h, ok := f.to.(*held)
-	if !ok {
-		return f.Partial()
-	}
-	return h.trusted && f.Partial()
+	return ok && h.trusted && f.Partial()
 }
 
 // File opens the file i, which Place has answered Send or Check for, or returns it if
@@ -162,6 +158,10 @@ type held struct {
 	size    int64 // as Commit said
 }
 
+// renews reports whether the partial file is to become the new one. mu is held, or
+// Commit was called.
+func (f *held) renews() bool { return f.file != nil && !f.like && !f.settled }
+
 // begin opens what there is.
 func (f *held) begin() error {
 	h, err := f.s.folders.enter(f.it.in)
@@ -214,14 +214,11 @@ func (f *held) room(n int64, size int) (int64, error) {
 	switch {
 	case n < 0 || n >= manifest.MaxBytes/tree.BlockSize,
 		size <= 0 || size > tree.BlockSize,
-		e.Type == manifest.File && (n >= tree.Blocks(e.Size) || int64(size) != blockSize(e.Size, n)):
+		e.Type == manifest.File && (n >= tree.Blocks(e.Size) || int64(size) != tree.SizeOf(e.Size, n)):
 		return 0, &fault.Failure{Kind: fault.ErrProtocol, Name: e.Path, Text: "a block that does not fit the file"}
 	}
 	return n * tree.BlockSize, nil
 }
-
-// blockSize is that of block n in a file.
-func blockSize(size, n int64) int64 { return min(tree.BlockSize, size-n*tree.BlockSize) }
 
 // usable says why there is nothing to write to. mu is held.
 func (f *held) usable() error {
@@ -282,8 +279,7 @@ func (f *held) zeros(n int64, size int) error {
 func (f *held) putZeros(off, size int64) error {
 	end := off + size
 	if off < f.dirty.Load() && !punch(f.file, off, size) {
-		zeros := make([]byte, size)
-		return f.put(off, zeros)
+		return f.put(off, make([]byte, size))
 	}
 	if end > f.end.Load() {
 		if err := f.file.Truncate(end); err != nil {
@@ -298,7 +294,7 @@ func (f *held) has(ctx context.Context, n int64, h tree.Hash) (bool, error) {
 	e := &f.it.e
 	size := int64(tree.BlockSize)
 	if e.Type == manifest.File && n >= 0 {
-		size = blockSize(e.Size, n)
+		size = tree.SizeOf(e.Size, n)
 	}
 	if _, err := f.room(n, int(max(size, 0))); err != nil {
 		return false, err
@@ -372,14 +368,10 @@ func (f *held) find(n int64, data []byte, h tree.Hash) (bool, error) {
 
 // keep copies a block of old into the partial file. mu is held for writing.
 func (f *held) keep(off int64, data []byte) error {
-	if isZero(data) {
+	if tree.IsZero(data) {
 		return f.putZeros(off, int64(len(data)))
 	}
 	return f.put(off, data)
-}
-
-func isZero(data []byte) bool {
-	return data[0] == 0 && bytes.Equal(data[1:], data[:len(data)-1])
 }
 
 func (f *held) commit(size int64) {
@@ -400,7 +392,7 @@ func (f *held) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	if !f.like {
+	if f.renews() {
 		f.s.left.note(f.it.e.Path, f.file)
 	}
 	return f.closeFiles()

@@ -111,7 +111,7 @@ func TestConcurrent(t *testing.T) {
 				if there, err := f.Has(t.Context(), n, tree.Block(data)); there || err != nil {
 					t.Errorf("block %d: %v %v", n, there, err)
 				}
-				if isZero(data) {
+				if tree.IsZero(data) {
 					err = f.WriteZeros(n, len(data))
 				} else {
 					err = f.WriteBlock(n, data)

@@ -13,13 +13,10 @@ const maxLeft = MaxOpen
 // connection hours may pass, in which another program can write to them.
 type left struct {
 	mu    sync.Mutex
-	files map[string]fs.FileInfo // by path; guarded by mu
+	files map[string]fs.FileInfo // by path
 }
 
 func (l *left) note(path string, f *os.File) {
-	if f == nil {
-		return
-	}
 	info, err := f.Stat()
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -101,7 +101,7 @@ func receive(s *Store, list []offered) error {
 		}
 		n := j.left[0]
 		j.left = j.left[1:]
-		if data := block(b, n); isZero(data) {
+		if data := block(b, n); tree.IsZero(data) {
 			return j.f.WriteZeros(n, len(data))
 		} else {
 			return j.f.WriteBlock(n, data)

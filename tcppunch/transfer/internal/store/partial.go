@@ -82,8 +82,7 @@ func stillNamed(h *handle, name string, f *os.File) (fs.FileInfo, bool) {
 	if err != nil {
 		return nil, false
 	}
-	now, err := h.root.Lstat(name)
-	return info, err == nil && os.SameFile(info, now)
+	return info, sameName(h, name, info)
 }
 
 // adopt takes over a partial file that was there. Others must not be able to write to

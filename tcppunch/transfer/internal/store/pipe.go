@@ -46,9 +46,7 @@ const (
 func NewPipe(w io.Writer, opt *Options) *Pipe {
 	p := &Pipe{w: w}
 	p.public.to = (*piped)(p)
-	if opt != nil {
-		p.opt = *opt
-	}
+	p.opt = opt.value()
 	return p
 }
 
@@ -59,10 +57,7 @@ func (p *Pipe) Reset(ctx context.Context, opt *Options) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.opt = Options{}
-	if opt != nil {
-		p.opt = *opt
-	}
+	p.opt = opt.value()
 	if p.state == pipePlaced {
 		p.state = pipeFree
 	}
@@ -181,7 +176,7 @@ func (p *piped) next(n int64, size int) error {
 	case n != int64(len(p.hashes)):
 		return pipeFailed(fault.ErrProtocol, "blocks out of order", nil)
 	case size <= 0 || size > tree.BlockSize || p.written%tree.BlockSize != 0,
-		p.e.Type == manifest.File && (n >= tree.Blocks(p.e.Size) || int64(size) != blockSize(p.e.Size, n)):
+		p.e.Type == manifest.File && (n >= tree.Blocks(p.e.Size) || int64(size) != tree.SizeOf(p.e.Size, n)):
 		return pipeFailed(fault.ErrProtocol, "a block that does not fit the file", nil)
 	}
 	return nil

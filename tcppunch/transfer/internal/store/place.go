@@ -87,9 +87,8 @@ func (s *Store) walkTo(path string) *folder {
 
 func (s *Store) place(ctx context.Context, it *item) (Plan, error) {
 	if err := it.in.err; err != nil {
-		f := &fault.Failure{Name: it.e.Path, Text: "its folder could not be made"}
-		f.Kind = fault.FromCode(fault.Code(err))
-		return Plan{}, f
+		kind := fault.FromCode(fault.Code(err))
+		return Plan{}, &fault.Failure{Kind: kind, Name: it.e.Path, Text: "its folder could not be made"}
 	}
 	if runtime.GOOS == "windows" {
 		if err := name.CheckWindows(it.base); err != nil {
@@ -315,10 +314,16 @@ func (s *Store) mayHave(h *handle, it *item) int64 {
 	if it.old != nil {
 		have = whole(it.e, it.old.Size())
 	}
-	if info, err := h.root.Lstat(name.Partial(it.base)); err == nil && info.Mode().IsRegular() {
-		have = max(have, whole(it.e, info.Size()))
+	return max(have, whole(it.e, partialSize(h, it.base)))
+}
+
+// partialSize is that of the partial file of a file with that name; 0 if there is none.
+func partialSize(h *handle, base string) int64 {
+	info, err := h.root.Lstat(name.Partial(base))
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
 	}
-	return have
+	return info.Size()
 }
 
 // whole is how many blocks of the entry fit into so many bytes of another file.
@@ -359,9 +364,7 @@ func (s *Store) Resumable(e manifest.Entry) int64 {
 	if err == nil && info.Mode().IsRegular() && e.Type == manifest.File && (replaces || info.Size() == e.Size) {
 		here = info.Size()
 	}
-	if info, err := h.root.Lstat(name.Partial(base)); err == nil && info.Mode().IsRegular() {
-		here = max(here, info.Size())
-	}
+	here = max(here, partialSize(h, base))
 	if e.Type == manifest.File {
 		here = min(here, e.Size)
 	}

@@ -10,6 +10,16 @@ import (
 	"unicode/utf8"
 )
 
+// renameNew renames within a folder unless the new name is taken, in one step where the
+// system can.
+func renameNew(h *handle, from, to string) error {
+	err := renameExclusive(h.fd, from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return linkNew(h.root, from, to) // an older kernel, or a file system that cannot
+}
+
 // linkNew gives the file its new name, and fails if something has that name: a hard
 // link never replaces. Where there are no hard links (FAT, some network drives) it
 // looks first; between the look and the rename another program could slip in.

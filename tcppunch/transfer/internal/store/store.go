@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,11 +73,20 @@ type Options struct {
 	Finished func(i int, e manifest.Entry, err error)
 }
 
+// value are the options that opt stands for, nil or not.
+func (opt *Options) value() Options {
+	if opt == nil {
+		return Options{}
+	}
+	return *opt
+}
+
 // Store is the folder that files are received in.
 type Store struct {
 	folders folders
 	blocks  sync.Pool // of *[tree.BlockSize]byte
 	commits committer
+	left    left
 
 	walk  []*folder     // to the folder that the last entry was in; for Place only
 	grain time.Duration // of the disk's clock; 0: not known yet
@@ -86,8 +97,6 @@ type Store struct {
 	open    int // of placed
 	decided map[string]Policy
 	closed  bool
-
-	left left
 }
 
 // Open opens the existing folder dir. A nil opt means the defaults.
@@ -106,9 +115,7 @@ func Open(dir string, opt *Options) (*Store, error) {
 	s.blocks.New = func() any { return new([tree.BlockSize]byte) }
 	s.walk = []*folder{&s.folders.top}
 	s.commits.start()
-	if opt != nil {
-		s.opt = *opt
-	}
+	s.opt = opt.value()
 	return s, nil
 }
 
@@ -124,10 +131,7 @@ func (s *Store) Reset(ctx context.Context, opt *Options) error {
 	s.walkTo("")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.opt = Options{}
-	if opt != nil {
-		s.opt = *opt
-	}
+	s.opt = opt.value()
 	return s.closedErr()
 }
 
@@ -180,10 +184,7 @@ func (s *Store) closedErr() error {
 // dropAll forgets all that was placed.
 func (s *Store) dropAll() {
 	s.mu.Lock()
-	var all []int
-	for i := range s.placed {
-		all = append(all, i)
-	}
+	all := slices.Collect(maps.Keys(s.placed))
 	s.mu.Unlock()
 	for _, i := range all {
 		_ = s.Drop(i)

@@ -157,7 +157,7 @@ func send(ctx context.Context, s disk, i int, o offered) (sent int, err error) {
 				continue
 			}
 		}
-		if isZero(data) {
+		if tree.IsZero(data) {
 			err = f.WriteZeros(n, len(data))
 		} else {
 			err = f.WriteBlock(n, data)

@@ -1,27 +1,13 @@
 package store
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-const plain = unix.O_NOFOLLOW | unix.O_NONBLOCK
-
-func renameNew(h *handle, from, to string) error {
-	fd := h.fd
-	err := unix.RenameatxNp(fd, from, fd, to, unix.RENAME_EXCL)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.EEXIST):
-		return fs.ErrExist
-	case errors.Is(err, unix.ENOENT):
-		return fs.ErrNotExist
-	}
-	return linkNew(h.root, from, to) // a file system that cannot
+func renameExclusive(fd int, from, to string) error {
+	return unix.RenameatxNp(fd, from, fd, to, unix.RENAME_EXCL)
 }
 
 // syncLight hands the file to the drive; the drive's own cache is emptied by the next

@@ -1,13 +1,10 @@
 package store
 
 import (
+	"errors"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
-const plain = unix.O_NOFOLLOW | unix.O_NONBLOCK
-
-func renameNew(h *handle, from, to string) error { return linkNew(h.root, from, to) }
+func renameExclusive(int, string, string) error { return errors.ErrUnsupported }
 
 func syncLight(f *os.File) error { return f.Sync() }

@@ -9,25 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plain opens what is a regular file already: a pipe put in its place meanwhile must
-// not make the opener wait.
-const plain = unix.O_NOFOLLOW | unix.O_NONBLOCK
-
 const syncsAll = true
 
-// renameNew renames within a folder unless the new name is taken, in one step.
-func renameNew(h *handle, from, to string) error {
-	fd := h.fd
-	err := unix.Renameat2(fd, from, fd, to, unix.RENAME_NOREPLACE)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.EEXIST):
-		return fs.ErrExist
-	case errors.Is(err, unix.ENOENT):
-		return fs.ErrNotExist
-	}
-	return linkNew(h.root, from, to) // an older kernel, or a file system that cannot
+func renameExclusive(fd int, from, to string) error {
+	return unix.Renameat2(fd, from, fd, to, unix.RENAME_NOREPLACE)
 }
 
 // setTime sets the modification time of f, which has that name, or of a folder if f is nil.

@@ -11,7 +11,7 @@ import (
 
 const plain = 0
 
-func renameNew(h *handle, from, to string) error { return linkNew(h.root, from, to) }
+func renameExclusive(int, string, string) error { return errors.ErrUnsupported }
 
 func syncLight(f *os.File) error { return f.Sync() }
 

@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// plain opens what is a regular file already: a pipe put in its place meanwhile must
+// not make the opener wait.
+const plain = unix.O_NOFOLLOW | unix.O_NONBLOCK
+
 // lock takes the file for this process and this Store. Where locks do not work, as on
 // some network drives, it goes without.
 func lock(f *os.File) error {
@@ -22,7 +26,7 @@ func lock(f *os.File) error {
 
 // own reports whether a file has one name only and belongs to this user, or, on file
 // systems where all belong to one, to the owner of its folder.
-func own(f *os.File, info fs.FileInfo, h *handle) bool {
+func own(_ *os.File, info fs.FileInfo, h *handle) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && st.Nlink == 1 && (int(st.Uid) == os.Geteuid() || st.Uid == h.owner)
 }

@@ -10,7 +10,7 @@ import (
 
 const plain = 0 // os.Root opens a link for what it is
 
-func renameNew(h *handle, from, to string) error { return linkNew(h.root, from, to) }
+func renameExclusive(int, string, string) error { return errors.ErrUnsupported }
 
 func syncLight(f *os.File) error { return f.Sync() }
 

@@ -14,6 +14,7 @@
 package tree
 
 import (
+	"bytes"
 	"encoding/hex"
 	"sync"
 
@@ -35,6 +36,14 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // Blocks is how many blocks a file of so many bytes has. An empty one has none.
 func Blocks(size int64) int64 {
 	return size/BlockSize + min(size%BlockSize, 1)
+}
+
+// SizeOf is how many bytes block n of a file of so many bytes has.
+func SizeOf(size, n int64) int64 { return min(BlockSize, size-n*BlockSize) }
+
+// IsZero reports whether b is nothing but zeros, one at least.
+func IsZero(b []byte) bool {
+	return len(b) > 0 && b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 // Block hashes one block.

@@ -26,6 +26,9 @@ type Plan struct {
 	Have   int64 // with Check
 }
 
+// Sends reports whether data of the entry is to be sent, as far as it is missing.
+func (p Plan) Sends() bool { return p.Action == Send || p.Action == Check }
+
 // AppendPlan appends the body: one action for each entry of the oldest page that has
 // none yet.
 func AppendPlan(b []byte, plans []Plan) []byte {
@@ -52,7 +55,7 @@ func ParsePlan(body []byte, entries []manifest.Entry) ([]Plan, error) {
 		switch {
 		case d.bad || p.Action > Failed:
 			return nil, fault.Protocol("plan is malformed")
-		case (p.Action == Send || p.Action == Check) && !data:
+		case p.Sends() && !data:
 			return nil, fault.Protocol("a plan to send what has no data")
 		case p.Action == Check && (p.Have < 1 || e.Type == manifest.File && p.Have > tree.Blocks(e.Size)):
 			return nil, fault.Protocol(fmt.Sprintf("a plan to check %d blocks", p.Have))
@@ -220,5 +223,5 @@ func SizeOf(e *manifest.Entry, n int64) int64 {
 	if e.Type == manifest.Stream {
 		return tree.BlockSize
 	}
-	return min(tree.BlockSize, e.Size-n*tree.BlockSize)
+	return tree.SizeOf(e.Size, n)
 }

@@ -11,6 +11,12 @@ import (
 // that was made.
 const NoIndex = math.MaxUint32
 
+// What bounds a failure, in bytes.
+const (
+	maxCode    = 64
+	maxMessage = 1024
+)
+
 // Loss is the body of Lost and Failed frames: an entry that one side gives up.
 type Loss struct {
 	Index uint32
@@ -33,9 +39,15 @@ func ParseLoss(k Kind, body []byte) (l Loss, err error) {
 // made safe for a terminal.
 type Failure struct{ Code, Message string }
 
+// FailureOf is what the other side is told of err.
+func FailureOf(err error) Failure {
+	code, message := fault.Report(err)
+	return Failure{code, message}
+}
+
 // Append appends the body, cut if it is too long.
 func (f *Failure) Append(b []byte) []byte {
-	code, message := f.Code[:min(len(f.Code), fault.MaxCode)], f.Message[:min(len(f.Message), fault.MaxMessage)]
+	code, message := f.Code[:min(len(f.Code), maxCode)], f.Message[:min(len(f.Message), maxMessage)]
 	b = append(b, byte(len(code)))
 	b = append(b, code...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(message)))
@@ -45,7 +57,7 @@ func (f *Failure) Append(b []byte) []byte {
 func (d *decoder) failure() Failure {
 	code := d.text(int(d.u8()))
 	message := d.text(int(d.u16()))
-	return Failure{fault.Clean(code[:min(len(code), fault.MaxCode)]), fault.Clean(message[:min(len(message), fault.MaxMessage)])}
+	return Failure{fault.Clean(code[:min(len(code), maxCode)]), fault.Clean(message[:min(len(message), maxMessage)])}
 }
 
 // ParseFailure is the opposite of Append.

@@ -130,14 +130,11 @@ func ReadHeader(r io.Reader) (Kind, int, error) {
 	return k, n, nil
 }
 
-// ReadBody reads a body of n bytes, into b if it is large enough.
-func ReadBody(r io.Reader, b []byte, n int) ([]byte, error) {
-	if cap(b) < n {
-		b = make([]byte, n)
-	}
-	b = b[:n]
+// ReadBody reads a body of n bytes.
+func ReadBody(r io.Reader, n int) ([]byte, error) {
+	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
-		return b[:0], NoEOF(err)
+		return nil, NoEOF(err)
 	}
 	return b, nil
 }

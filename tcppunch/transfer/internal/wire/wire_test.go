@@ -150,7 +150,7 @@ func FuzzFrame(f *testing.F) {
 			if n > k.Limit() || n > BlockHeadSize+tree.BlockSize {
 				t.Fatalf("%s of %d bytes let pass", k, n)
 			}
-			body, err := ReadBody(r, nil, n)
+			body, err := ReadBody(r, n)
 			if err != nil {
 				if !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatal(err)
