@@ -245,8 +245,12 @@ func (s *Store) rename(h *handle, it *item) error {
 		var err error
 		if it.rename {
 			var there bool
-			if number, there, err = s.freeName(h, it, max(number, 2)); err != nil || there {
+			if number, there, err = s.freeName(h, it, max(number, 2)); err != nil {
 				return err
+			}
+			if there { // it is there, under a number
+				_ = h.root.Remove(hidden)
+				return nil
 			}
 			to = numbered(it.base, number)
 		}

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// maxLeft bounds how many partial files are remembered: there were no more open at once.
-const maxLeft = MaxOpen
+// maxLeft bounds how many partial files are remembered: those of some runs.
+const maxLeft = 4 * MaxOpen
 
 // left is how partial files were when they were let go. Between a break and the next
 // connection hours may pass, in which another program can write to them.
@@ -20,11 +20,17 @@ func (l *left) note(path string, f *os.File) {
 	info, err := f.Stat()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil || len(l.files) >= maxLeft && l.files[path] == nil {
+	if err != nil {
 		return
 	}
 	if l.files == nil {
 		l.files = make(map[string]fs.FileInfo)
+	}
+	for other := range l.files {
+		if len(l.files) < maxLeft {
+			break
+		}
+		delete(l.files, other) // only its blocks will have to be looked at again
 	}
 	l.files[path] = info
 }
