@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,11 +24,23 @@ type meeting struct {
 	t     *testing.T
 	calls atomic.Int32
 	fail  func(n int32, first bool) error
-	conns chan net.Conn
+
+	mu    sync.Mutex
+	conns map[string]chan net.Conn // by what the first side said
 }
 
 func newMeeting(t *testing.T) *meeting {
-	return &meeting{t: t, conns: make(chan net.Conn, MaxStreams)}
+	return &meeting{t: t, conns: make(map[string]chan net.Conn)}
+}
+
+// place is where a connection changes hands: several are made at once.
+func (m *meeting) place(word string) chan net.Conn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conns[word] == nil {
+		m.conns[word] = make(chan net.Conn, 1)
+	}
+	return m.conns[word]
 }
 
 func (m *meeting) extra(ctx context.Context, s *Signals) (net.Conn, error) {
@@ -37,26 +50,27 @@ func (m *meeting) extra(ctx context.Context, s *Signals) (net.Conn, error) {
 			return nil, err
 		}
 	}
-	if err := s.Send(ctx, fmt.Append(nil, "hello from ", s.First())); err != nil {
+	mine := fmt.Sprintf("hello from %t, call %d", s.First(), n)
+	if err := s.Send(ctx, []byte(mine)); err != nil {
 		return nil, err
 	}
-	word, err := s.Recv(ctx)
+	theirs, err := s.Recv(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if want := fmt.Sprint("hello from ", !s.First()); string(word) != want {
-		m.t.Errorf("the other side said %q, want %q", word, want)
+	if want := fmt.Sprintf("hello from %t, ", !s.First()); !strings.HasPrefix(string(theirs), want) {
+		m.t.Errorf("the other side said %q, want %q", theirs, want)
 	}
 	if s.Seen() != netip.MustParseAddr("127.0.0.1") {
 		m.t.Errorf("seen as %v", s.Seen())
 	}
 	if s.First() {
 		a, b := tcpPair(m.t)
-		m.conns <- b
+		m.place(mine) <- b
 		return a, nil
 	}
 	select {
-	case c := <-m.conns:
+	case c := <-m.place(string(theirs)):
 		return c, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
