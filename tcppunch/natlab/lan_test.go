@@ -42,6 +42,28 @@ func TestLAN(t *testing.T) {
 	}
 }
 
+// What goes to an address of a network that nobody has stays there, and is not taken out by the NAT.
+func TestNobody(t *testing.T) {
+	t.Parallel()
+	lab := natlab.New(t, natlab.Topology{NATs: []natlab.NAT{{Name: "lan"}}, Hosts: []natlab.Host{{Name: "a", Behind: "lan"}}})
+	c, err := lab.Host("a").ListenPacket("udp4", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 10 {
+		nobody := lab.Host("a").Addr().As4()
+		nobody[3] = byte(100 + i)
+		if _, err := c.WriteTo([]byte("hello"), &net.UDPAddr{IP: nobody[:], Port: 7}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	if s := lab.NAT("lan").Stats(); s.Packets != 0 {
+		t.Errorf("the NAT had %+v", s)
+	}
+}
+
 // testGroups sends from a to groups that b and c are in, and by broadcast.
 func testGroups(t *testing.T, a, b, c client) {
 	iface := &net.Interface{Name: "eth0", Index: 2}

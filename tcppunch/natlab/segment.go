@@ -55,6 +55,8 @@ func (s *segment) forward(p *ip.Packet, from *member) {
 	switch {
 	case dst.IsMulticast() || s.isBroadcast(dst):
 		s.flood(p, from)
+	case s.prefix.IsValid() && s.prefix.Contains(dst) && dst != s.prefix.Masked().Addr().Next(): // the gateway's own
+		s.net.drop(p) // for an address of the network that nobody has, the gateway does not answer ARP either
 	case s.gateway != nil && from != nil:
 		s.gateway.accept(p)
 	default:

@@ -1,0 +1,184 @@
+package lanfind
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const maxBare = 8 // instances that are asked for at once
+
+// handle does what a packet asks for, and notes what it says.
+func (n *node) handle(p packet, now time.Time) {
+	l, from := n.origin(p)
+	if l == nil && !slices.Contains(n.o.Addrs, from.Addr()) {
+		return // no neighbour
+	}
+	m, err := parse(p.data)
+	if err != nil {
+		return
+	}
+	for i := range m.found {
+		n.hear(&m.found[i], l, from.Addr(), p.via, now)
+	}
+	n.askFor(m.bare, l, from.Addr(), now)
+	switch {
+	case m.response:
+	case p.via == Datagram:
+		n.answerDatagram(m, l, from, now)
+	case l != nil:
+		n.answerMulticast(m, l, from, now)
+	}
+}
+
+// origin is the interface on which a packet came, or nil if the sender is not on its network, and where from.
+func (n *node) origin(p packet) (*link, netip.AddrPort) {
+	a := p.from.Addr().WithZone("")
+	l := n.links[p.index]
+	if l != nil && l.Unfit == "loopback" && !l.reaches(a) {
+		a = netip.AddrFrom4([4]byte{127, 0, 0, 1}) // Linux gives multicast there the source of another interface, or none
+	}
+	for _, o := range n.links {
+		// Either the system does not say, or it is another program on this host, which comes by the loopback interface.
+		if l == nil && (p.index == 0 && o.reaches(a) || o.has(a)) {
+			l = o
+		}
+	}
+	if l == nil || !l.reaches(a) {
+		return nil, netip.AddrPortFrom(a, p.from.Port())
+	}
+	return l, netip.AddrPortFrom(l.zoned(a), p.from.Port())
+}
+
+// zoned adds the zone to an address that needs one.
+func (f *Interface) zoned(a netip.Addr) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		return a.WithZone(f.Name)
+	}
+	return a
+}
+
+// announced4or6 is Interface.announced with IPv4 first, of which more networks make use.
+func (f *Interface) announced4or6() []netip.Addr {
+	addrs := f.announced()
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return addrs
+}
+
+// hear notes what a packet said of an instance, unless it is our own.
+func (n *node) hear(i *instance, l *link, from netip.Addr, via Via, now time.Time) {
+	if n.self != nil && i.label == n.self.label {
+		return
+	}
+	src := source{addr: from}
+	var addrs []netip.Addr
+	if l != nil {
+		src.index = l.Index
+		for _, a := range i.addrs {
+			// Nobody leads us to hosts elsewhere.
+			if a := l.zoned(a); l.reaches(a.WithZone("")) && !slices.Contains(addrs, a) {
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	if len(i.addrs) == 0 || l == nil {
+		addrs = []netip.Addr{from}
+	}
+	if len(addrs) > 0 || i.ttl == 0 {
+		n.table.hear(i, src, addrs, via, now)
+	}
+}
+
+// askFor has the next query ask for instances that were only mentioned, unless they are known.
+func (n *node) askFor(bare []string, l *link, from netip.Addr, now time.Time) {
+	if l == nil {
+		return
+	}
+	src := source{from, l.Index}
+	for _, label := range bare {
+		known := slices.ContainsFunc(n.table.sources[src], func(s *sighting) bool { return s.label == label })
+		if known || len(n.bare) >= maxBare || slices.Contains(n.bare, label) || n.self != nil && label == n.self.label {
+			continue
+		}
+		if len(n.bare) == 0 && n.hellos.take(from.WithZone(""), now) {
+			n.askAt = earlier(n.askAt, now.Add(answerFirst))
+		}
+		n.bare = append(n.bare, label)
+	}
+}
+
+// answerMulticast has a query answered, and opens our firewall for whoever does not know us: it may hear no multicast.
+func (n *node) answerMulticast(m *message, l *link, from netip.AddrPort, now time.Time) {
+	if n.self == nil {
+		return
+	}
+	if w := n.self.asked(m); w != 0 && from.Port() != mdnsPort {
+		n.answerLegacy(m, w, l, from, now)
+	} else if w != 0 {
+		at := now.Add(answerFirst + rand.N(answerRest))
+		if next := l.answered.Add(answerEvery); at.Before(next) {
+			at = next
+		}
+		if l.want == 0 {
+			l.answerAt = at
+		}
+		l.want |= w
+	}
+	if m.known[n.self.label] && !l.has(from.Addr()) {
+		n.known = true
+	}
+	a := from.Addr()
+	if n.o.Sweep != SweepOff && a.Is4() && from.Port() == mdnsPort && m.asksForType() && !m.known[n.self.label] && !l.has(a) && n.hellos.take(a, now) {
+		n.greet(a, l.Index)
+	}
+}
+
+// asksForType reports whether a query is for instances of our service type.
+func (m *message) asksForType() bool {
+	for _, q := range m.questions {
+		if strings.EqualFold(q.Name, serviceName) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *node) answerLegacy(m *message, w wants, l *link, from netip.AddrPort, now time.Time) {
+	if !n.replies.take(from.Addr().WithZone(""), now) {
+		return
+	}
+	b, err := encode(n.self.legacy(m, w, l.announced4or6()))
+	if err == nil {
+		if err = n.wire.reply(&l.Interface, from, b); err == nil {
+			n.sent(from, l.Index, len(b))
+		}
+	}
+	n.problem(err)
+}
+
+// answerDatagram answers a datagram from the port that all use, and no other: nobody else wants an answer. Who does
+// not introduce itself is asked in the same breath: there may be more than one program at that address.
+func (n *node) answerDatagram(m *message, l *link, from netip.AddrPort, now time.Time) {
+	a := from.Addr()
+	if from.Port() != n.o.Port || l != nil && l.has(a) && n.self == nil || n.o.Sweep == SweepOff && !slices.Contains(n.o.Addrs, a) {
+		return
+	}
+	index := 0
+	var addrs []netip.Addr
+	if l != nil {
+		index, addrs = l.Index, l.announced4or6()
+	}
+	switch {
+	case len(m.found) == 0 && n.hellos.take(a, now):
+		n.greet(a, index)
+	case n.self != nil && n.replies.take(a, now):
+		_ = n.datagram(a, index, n.self.answer(wantAll, addrs, ttlSeconds)) // it has been reported
+	default:
+		return
+	}
+	if src := (source{a, index}); len(n.askers) < maxAskers {
+		n.askers[src] += 0 // from now on, unless it is there
+	}
+}

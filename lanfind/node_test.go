@@ -1,0 +1,208 @@
+package lanfind
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// fakeWire notes what is sent.
+type fakeWire struct {
+	groups, replies [][]byte
+	plain           []netip.Addr
+}
+
+func (w *fakeWire) multicast(_ *Interface, b []byte) ([]netip.AddrPort, error) {
+	w.groups = append(w.groups, b)
+	return nil, nil
+}
+
+func (w *fakeWire) reply(_ *Interface, _ netip.AddrPort, b []byte) error {
+	w.replies = append(w.replies, b)
+	return nil
+}
+
+func (w *fakeWire) send(to netip.Addr, _ int, _ []byte) error {
+	w.plain = append(w.plain, to)
+	return nil
+}
+
+// testNode has one interface, and announced long ago.
+func testNode(t testing.TB, o Options) (*node, *fakeWire) {
+	t.Helper()
+	n, w := newNode(&o, t0), new(fakeWire)
+	n.wire, n.self = w, testLocal(t, Service{Name: "anna", Room: "4821"})
+	n.links[2] = &link{
+		Interface: Interface{Name: "eth0", Index: 2, Multicast: true,
+			Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.1.1/24"), netip.MustParsePrefix("fe80::1/64")}},
+		since: t0.Add(-time.Hour), announced: len(announceAt()),
+	}
+	return n, w
+}
+
+func by(src string, via Via, m *dns.Msg, t testing.TB) packet {
+	return packet{pack(t, m), netip.MustParseAddrPort(src), 2, via}
+}
+
+// However often one asks, the answer goes out once a second; and one that came too soon is not forgotten.
+func TestAnswerRate(t *testing.T) {
+	n, w := testNode(t, Options{Sweep: SweepOff})
+	var times []time.Duration
+	for d := time.Duration(0); d < 3*time.Second; d += time.Millisecond {
+		now := t0.Add(d)
+		n.handle(by("10.0.1.9:5353", Multicast, query(nil, nil), t), now)
+		n.tickLinks(now)
+		if len(w.groups) > len(times) {
+			times = append(times, d)
+		}
+	}
+	if len(times) < 3 || len(times) > 3 || times[0] < answerFirst || times[0] > answerFirst+answerRest {
+		t.Errorf("answered at %v", times)
+	}
+	for i := 1; i < len(times); i++ {
+		if times[i]-times[i-1] < answerEvery {
+			t.Errorf("answered at %v", times)
+		}
+	}
+}
+
+func TestHandle(t *testing.T) {
+	ben := testLocal(t, Service{Name: "ben"})
+	ben.label = "ben"
+	ben.instance = "ben." + serviceName
+	here, away := addrs("10.0.1.9"), addrs("8.8.8.8")
+	announce := func(at []netip.Addr) *dns.Msg { return ben.answer(wantAll, at, ttlSeconds) }
+	for _, tt := range []struct {
+		name                   string
+		o                      Options
+		p                      packet
+		seen                   string // the peer's addresses
+		groups, replies, plain int
+	}{
+		{name: "announcement", p: by("10.0.1.9:5353", Multicast, announce(here), t), seen: "10.0.1.9"},
+		{name: "without an address", p: by("10.0.1.9:5353", Multicast, announce(nil), t), seen: "10.0.1.9"},
+		{name: "leads elsewhere", p: by("10.0.1.9:5353", Multicast, announce(away), t)},
+		{name: "leads here and elsewhere", p: by("10.0.1.9:5353", Multicast, announce(append(away, here...)), t), seen: "10.0.1.9"},
+		{name: "leads to the host itself", p: by("10.0.1.9:5353", Multicast, announce(addrs("127.0.0.1")), t)},
+		{name: "from elsewhere", p: by("8.8.8.8:7479", Datagram, announce(here), t)},
+		{name: "from elsewhere, named", o: Options{Addrs: away}, p: by("8.8.8.8:7479", Datagram, announce(here), t), seen: "8.8.8.8"},
+		{name: "our own", p: by("10.0.1.9:5353", Multicast, testLocal(t, Service{Name: "anna"}).answer(wantAll, here, ttlSeconds), t)},
+		{name: "query", p: by("10.0.1.9:5353", Multicast, query(nil, nil), t), groups: 1, plain: 1},
+		{name: "query, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:5353", Multicast, query(nil, nil), t), groups: 1},
+		{name: "query of who knows us", p: by("10.0.1.9:5353", Multicast, query([]knownAnswer{{"anna (00112233)", time.Minute}}, nil), t)},
+		{name: "query by IPv6", p: by("[fe80::9%eth0]:5353", Multicast, query(nil, nil), t), groups: 1},
+		{name: "legacy query", p: by("10.0.1.9:1234", Multicast, query(nil, nil), t), replies: 1},
+		{name: "query from elsewhere", p: by("8.8.8.8:5353", Multicast, query(nil, nil), t)},
+		{name: "hello", p: by("10.0.1.9:7479", Datagram, hello(ben, here), t), seen: "10.0.1.9", plain: 1},
+		{name: "hello of who only looks", p: by("10.0.1.9:7479", Datagram, hello(nil, nil), t), plain: 1},
+		{name: "hello from another port", p: by("10.0.1.9:53", Datagram, hello(nil, nil), t)},
+		{name: "hello, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:7479", Datagram, hello(nil, nil), t)},
+		{name: "hello of the broadcast address", p: by("10.0.1.255:7479", Datagram, hello(nil, nil), t)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, w := testNode(t, tt.o)
+			n.handle(tt.p, t0)
+			n.tickLinks(t0.Add(time.Second))
+			var at []string
+			if e, told, _ := n.table.next(t0); told != nil {
+				for _, a := range e.Peer.Addrs {
+					at = append(at, a.Addr().String())
+				}
+			}
+			if want := []string{tt.seen}; tt.seen != "" && !slices.Equal(at, want) || tt.seen == "" && at != nil {
+				t.Errorf("seen at %v, want %v", at, tt.seen)
+			}
+			if len(w.groups) != tt.groups || len(w.replies) != tt.replies || len(w.plain) != tt.plain {
+				t.Errorf("sent %d by multicast, %d replies, %d datagrams; want %d, %d, %d", len(w.groups), len(w.replies), len(w.plain),
+					tt.groups, tt.replies, tt.plain)
+			}
+		})
+	}
+}
+
+// What was only mentioned is asked for, once.
+func TestBare(t *testing.T) {
+	n, w := testNode(t, Options{Sweep: SweepOff})
+	n.askAt = t0.Add(time.Hour)
+	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true}}
+	for _, name := range []string{"ben", `v1\.2`, "ben"} {
+		m.Answer = append(m.Answer, &dns.PTR{Hdr: header(serviceName, dns.TypePTR, 120), Ptr: name + "." + serviceName})
+	}
+	n.handle(by("10.0.1.9:5353", Multicast, m, t), t0)
+	if n.askAt.After(t0.Add(time.Second)) {
+		t.Fatal("does not ask soon")
+	}
+	n.ask(n.askAt)
+	q, err := parse(w.groups[0])
+	if err != nil || len(q.questions) != 3 || q.questions[2].Name != `v1\.2.`+serviceName {
+		t.Errorf("asked %+v, %v", q, err)
+	}
+}
+
+// Nothing that a neighbour sends makes us send more than a little.
+func FuzzHandle(f *testing.F) {
+	ben := testLocal(f, Service{Name: "ben"})
+	for _, m := range []*dns.Msg{query(nil, nil), hello(ben, testAddrs), ben.answer(wantAll, testAddrs, ttlSeconds)} {
+		f.Add(pack(f, m), uint16(5353), true)
+		f.Add(pack(f, m), uint16(DefaultPort), false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, port uint16, multicast bool) {
+		n, w := testNode(t, Options{})
+		p := packet{b, netip.AddrPortFrom(netip.MustParseAddr("10.0.1.9"), port), 2, Datagram}
+		if multicast {
+			p.via = Multicast
+		}
+		for range 20 {
+			n.handle(p, t0)
+			n.tickLinks(t0.Add(time.Second))
+		}
+		if len(w.groups) > 20 || len(w.replies) > replyBurst || len(w.plain) > replyBurst+helloBurst {
+			t.Errorf("sent %d, %d, %d", len(w.groups), len(w.replies), len(w.plain))
+		}
+		for e, told, _ := n.table.next(t0); told != nil; e, told, _ = n.table.next(t0) {
+			told()
+			for _, a := range e.Peer.Addrs {
+				if !n.links[2].reaches(a.Addr().WithZone("")) {
+					t.Errorf("led to %v", a)
+				}
+			}
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	l := newLimits(2, 4)
+	a := netip.MustParseAddr("10.0.1.1")
+	taken := 0
+	for d := time.Duration(0); d < 10*time.Second; d += 10 * time.Millisecond {
+		if l.take(a, t0.Add(d)) {
+			taken++
+		}
+	}
+	if taken < 23 || taken > 24 {
+		t.Errorf("%d in 10 s", taken)
+	}
+	for i := range 100_000 {
+		l.take(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), t0)
+	}
+	if len(l.by) > maxLimited {
+		t.Errorf("%d sources remembered", len(l.by))
+	}
+	g := newGate(t0)
+	passed, paused := 0, 0
+	for i := range 100_000 {
+		ok, pause := g.pass(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), t0)
+		if ok {
+			passed++
+		}
+		if pause {
+			paused++
+		}
+	}
+	if passed != allBurst || paused != 100_000-floodBurst {
+		t.Errorf("%d passed, %d pauses", passed, paused)
+	}
+}

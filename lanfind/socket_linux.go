@@ -1,0 +1,13 @@
+package lanfind
+
+import "golang.org/x/sys/unix"
+
+// onlyOwnGroups has a socket receive what comes to groups it has joined itself, on the interface on which it has.
+// Otherwise, on Linux, it receives whatever any socket has joined.
+func onlyOwnGroups(fd, family int) error {
+	if family == unix.AF_INET6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL, 0) // since Linux 4.20; it is bound to an interface anyway
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+}

@@ -1,0 +1,58 @@
+//go:build unix
+
+package lanfind
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenGroup opens a socket for one group on one interface. It is bound to the group, which package net does not do:
+// bound to all addresses, it would take unicast packets from the responder of the system, which has the same port.
+func listenGroup(i *net.Interface, group netip.Addr) (*net.UDPConn, error) {
+	if group.Is4() {
+		return listenUDP(unix.AF_INET, &unix.SockaddrInet4{Port: mdnsPort, Addr: group.As4()})
+	}
+	return listenUDP(unix.AF_INET6, &unix.SockaddrInet6{Port: mdnsPort, Addr: group.As16(), ZoneId: uint32(i.Index)})
+}
+
+// listenShared opens a socket on a port that other programs on this host may have too.
+func listenShared(port uint16) (*net.UDPConn, error) {
+	return listenUDP(unix.AF_INET, &unix.SockaddrInet4{Port: int(port)})
+}
+
+func listenUDP(family int, at unix.Sockaddr) (*net.UDPConn, error) {
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "udp")
+	defer f.Close() // net.FilePacketConn makes a copy
+	errs := []error{
+		unix.SetNonblock(fd, true),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+		onlyOwnGroups(fd, family),
+	}
+	if family == unix.AF_INET6 {
+		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("setting socket options: %w", err)
+	}
+	if err := unix.Bind(fd, at); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
