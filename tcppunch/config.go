@@ -51,13 +51,20 @@ const DefaultPort = 7070
 // Config.Peer, a serverless Dial may use besides the port itself.
 const SparePorts = 3
 
-// Config says who to connect to and how. Side, and one of Signaler and Peer,
-// must be set; the zero value of everything else is a sensible default.
+// Config says who to connect to and how. Side, and one of Signaler, Meet, Peer and
+// Near, must be set; the zero value of everything else is a sensible default.
 type Config struct {
 	// Side must differ between the two peers.
 	Side Side
 	// Signaler exchanges addresses with the peer.
 	Signaler Signaler
+	// Meet is for a Signaler that is there only when the peer is. It is called once,
+	// waits for that, and returns it with what Gather gave for it. It must return
+	// when ctx ends; any other error ends the Dial, and is found in its own.
+	Meet func(ctx context.Context) (Signaler, *Local, error)
+	// Near is where the peer is looked for on the local network, alone or beside
+	// the other ways. Dial closes it in every case.
+	Near *Near
 	// Peer is the peer's addresses, most trusted first: the first one is
 	// where a wrong peer means that the Dial has failed.
 	Peer []netip.AddrPort
@@ -176,14 +183,18 @@ func (c *Config) withDefaults() (*Config, error) {
 	switch {
 	case d.Side < SideA || d.Side > SideEither:
 		return nil, fmt.Errorf("tcppunch: side %d is none of SideA, SideB and SideEither", d.Side)
-	case d.Side == SideEither && d.Signaler != nil:
+	case d.Side == SideEither && d.room():
 		return nil, errors.New("tcppunch: with a Signaler the sides must differ")
 	case d.Via != ViaAuto && d.Via != ViaTCP && d.Via != ViaKCP:
 		return nil, fmt.Errorf("tcppunch: there is no transport %q", d.Via)
-	case d.Signaler == nil && len(d.Peer) == 0:
-		return nil, errors.New("tcppunch: neither a Signaler nor a Peer address")
-	case d.Signaler != nil && len(d.Peer) > 0:
+	case !d.room() && len(d.Peer) == 0 && d.Near == nil:
+		return nil, errors.New("tcppunch: no Signaler, no Meet, no Peer address and no Near")
+	case d.room() && len(d.Peer) > 0:
 		return nil, errors.New("tcppunch: both a Signaler and Peer addresses")
+	case d.Meet != nil && (d.Signaler != nil || d.Local != nil):
+		return nil, errors.New("tcppunch: Meet brings a Signaler and a Local, and there is one already")
+	case d.Near != nil && (d.Near.port == nil || d.Near.Peers == nil):
+		return nil, errors.New("tcppunch: Near without ListenNear, or without Peers")
 	case d.TTL < 0 || d.TTL > 32:
 		return nil, fmt.Errorf("tcppunch: opener TTL %d is not 0 to 32", d.TTL)
 	case d.Sockets < 0 || d.Sockets > maxSockets:
@@ -213,6 +224,9 @@ func (c *Config) withDefaults() (*Config, error) {
 	}
 	return &d, nil
 }
+
+// room tells whether the peers have a Signaler, or will.
+func (c *Config) room() bool { return c.Signaler != nil || c.Meet != nil }
 
 // headStart is how long TCP has priority, where it searches for a port and else.
 func (c *Config) headStart(searches bool) time.Duration {

@@ -14,6 +14,9 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	if cfg != nil && cfg.Local != nil {
 		defer cfg.Local.Close()
 	}
+	if cfg != nil && cfg.Near != nil && cfg.Near.port != nil {
+		defer cfg.Near.Close()
+	}
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -22,36 +25,27 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := cfg.Local
-	if local == nil {
-		if local, err = Gather(ctx, cfg); isContext(err) {
-			return nil, dialError(nil, err)
-		} else if err != nil {
-			return nil, err
-		}
-		defer local.Close()
+	local, err := cfg.gather(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if len(local.hosts) == 0 && !loopbackOnly(cfg.Peer) {
-		return nil, dialError(nil, ErrNoNetwork)
+	if local != cfg.Local {
+		defer local.Close()
 	}
 	raceCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := newRace(raceCtx, cfg, id)
 	r.drawPreface(local.mesh)
-	if cfg.Signaler == nil {
-		if cfg.TTL == 0 {
-			cfg.TTL = openerTTL(0, cfg.know(raceCtx, 0), 0)
-		}
-		r.serverless(raceCtx, local)
-	} else {
-		rm := &room{race: r, local: local, cancel: cancel}
-		if err := rm.meet(raceCtx); err != nil {
-			cancel(err)
-			r.finish(nil)
-			return nil, dialError(r.log, err)
-		}
-		defer rm.close()
+	if cfg.Near != nil {
+		r.nearby(raceCtx, cfg.Near)
 	}
+	end, err := r.start(raceCtx, cancel, local)
+	if err != nil {
+		cancel(err)
+		r.finish(nil)
+		return nil, dialError(r.log, err)
+	}
+	defer end()
 	winner, err := r.nominate(raceCtx)
 	if cause := context.Cause(raceCtx); err != nil && cause != nil {
 		err = cause
@@ -65,20 +59,78 @@ func Dial(ctx context.Context, cfg *Config) (*Conn, error) {
 		f(winner.path)
 	}
 	if s, ok := winner.below.Conn.(*stream); ok {
-		local.mesh.Release(s.socket)
+		r.udp.mesh.Release(s.socket)
 		s.owned.Store(true)
 	}
 	return newConn(winner, cfg.Congestion), nil
 }
 
+// gather returns this side's ports: those that were given, or new ones. Where they come
+// with the Signaler, or Near is all, there are none.
+func (c *Config) gather(ctx context.Context) (*Local, error) {
+	local := c.Local
+	switch {
+	case local != nil:
+	case c.Meet != nil, c.Signaler == nil && len(c.Peer) == 0:
+		local = &Local{hosts: hostAddrs()}
+	default:
+		var err error
+		if local, err = Gather(ctx, c); isContext(err) {
+			return nil, dialError(nil, err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if len(local.hosts) == 0 && !loopbackOnly(c.Peer) && c.Meet == nil {
+		if local != c.Local {
+			local.Close()
+		}
+		return nil, dialError(nil, ErrNoNetwork)
+	}
+	return local, nil
+}
+
+// start begins what does not happen on the local network. end is to be called when the
+// race is over.
+func (r *race) start(ctx context.Context, cancel context.CancelCauseFunc, local *Local) (end func(), err error) {
+	rm := &room{race: r, local: local, cancel: cancel, signal: r.cfg.Signaler}
+	switch {
+	case r.cfg.Meet != nil:
+		r.wg.Go(func() {
+			if err := rm.meetLater(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	case r.cfg.Signaler != nil:
+		if err := rm.meet(ctx); err != nil {
+			return nil, err
+		}
+	case len(r.cfg.Peer) > 0:
+		r.serverless(ctx, local)
+	}
+	return rm.close, nil
+}
+
+// meetLater waits for a Signaler, and then is meet.
+func (rm *room) meetLater(ctx context.Context) error {
+	signal, local, err := rm.race.cfg.Meet(ctx)
+	if local != nil {
+		rm.locals = append(rm.locals, local)
+	}
+	if err != nil {
+		return err
+	}
+	rm.signal, rm.local = signal, local
+	if len(local.hosts) == 0 {
+		return ErrNoNetwork
+	}
+	return rm.meet(ctx)
+}
+
 // serverless starts what two peers do who know nothing but addresses.
 func (r *race) serverless(ctx context.Context, local *Local) {
 	now := time.Now()
-	r.known = now
-	r.controller = controls(r.cfg.Side, r.id.fp, fingerprint{})
-	if f := r.cfg.Trace.PeerKnown; f != nil {
-		f()
-	}
+	r.knows()
 	opens := func(slot int64) bool { return opensIn(r.cfg.Side, slot%cycle) }
 	if r.cfg.Side == SideEither {
 		opens = opensByChance(r.number())
@@ -90,7 +142,7 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 		allowed[a.Addr()] = true
 	}
 	for i, ln := range local.tcp.lanes {
-		r.listen(ctx, ln.port, i, first, allowed)
+		r.listen(ctx, ln.port, i, first, door{func(a netip.Addr) bool { return allowed[a] }, kindOf})
 	}
 	ts := serverlessTuples(r.cfg.Peer)
 	r.serverlessUDP(ctx, local, allowed, first)

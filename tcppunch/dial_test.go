@@ -157,6 +157,8 @@ func TestConfigErrors(t *testing.T) {
 		"multicast":    {Side: SideA, Peer: []netip.AddrPort{netip.MustParseAddrPort("224.0.0.1:7070")}},
 		"no port":      {Side: SideA, Peer: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:0")}},
 		"port too big": {Side: SideA, Peer: peer, Port: 65534},
+		"near":         {Side: SideA, Near: &Near{}},
+		"two rooms":    {Side: SideA, Signaler: channels{}, Meet: func(context.Context) (Signaler, *Local, error) { return nil, nil, nil }},
 	}
 	for name, cfg := range tests {
 		if _, err := Dial(t.Context(), cfg); err == nil {

@@ -12,10 +12,11 @@
 //	defer conn.Close()
 //	fmt.Println(conn.Path()) // tcp, public, 203.0.113.20:7070, opener, …
 //
-// There are two ways to know the peer. With a Signaler, a room in which both
+// There are three ways to know the peer. With a Signaler, a room in which both
 // sit, Dial exchanges addresses through it and needs one round trip. Without
 // one, serverless, each side is told the other's address, and the clock says
-// when to do what.
+// when to do what. On a local network both are told of neighbours that may be the
+// peer, see Near; this may go on beside a Signaler, whichever is there first.
 //
 // # How it connects
 //
@@ -72,7 +73,7 @@
 //
 // Every connection is TLS 1.3 with an ephemeral certificate on both sides. With
 // a Signaler the certificates are pinned by the offers; then, or instead,
-// Config.Auth decides. Of the connections that pass, one side, the controller,
+// Config.Auth decides. About neighbours Near.Auth does. Of the connections that pass, one side, the controller,
 // nominates one, and the other side acknowledges it; all others are closed.
 //
 //	controller (TLS client)            the other (TLS server)

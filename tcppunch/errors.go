@@ -136,7 +136,7 @@ func classOf(e *AttemptError) class {
 		return broken
 	case sock.Unroutable(e.Err):
 		return unroutable
-	case sock.HostUnreachable(e.Err) && e.Kind == KindPrivate:
+	case sock.HostUnreachable(e.Err) && (e.Kind == KindPrivate || e.Kind == KindLAN):
 		return absent // nobody answers ARP; from afar it is a router that refuses
 	case sock.Refused(e.Err):
 		return refused

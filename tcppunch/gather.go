@@ -51,7 +51,7 @@ func Gather(ctx context.Context, cfg *Config) (*Local, error) {
 	if err := cfg.checkPorts(); err != nil {
 		return nil, err
 	}
-	if cfg.Signaler != nil {
+	if cfg.room() {
 		return gatherFresh(ctx, cfg, nil)
 	}
 	l := &Local{hosts: hostAddrs()}
@@ -185,7 +185,7 @@ func (l *Local) ask(ctx context.Context, cfg *Config) error {
 		late = udpLateAgain
 	}
 	askBoth(ctx, l.tcp.lanes, l.udp.lanes, cfg.STUN, late)
-	if cfg.Signaler != nil {
+	if cfg.room() {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.tcp.feel(ctx, cfg.STUN, func() (*lane, error) { return openTCP(ctx) }) })
 		wg.Go(func() { l.udp.feel(ctx, cfg.STUN, func() (*lane, error) { return l.openUDP(ctx) }) })

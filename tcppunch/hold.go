@@ -31,15 +31,16 @@ type holder struct {
 	role     role
 	began    time.Time // the first SYN of this role
 	refusals int       // in this role
+	vain     int       // connections that were not the peer's
 	knocks   int       // since the last longer pause
 }
 
 // errRedial ends an attempt whose role is over.
 var errRedial = errors.New("its slot ended")
 
-// run dials until ctx ends.
+// run dials until ctx ends, or a neighbour has had its guesses.
 func (h *holder) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !(h.kind == KindLAN && h.race.out(h.remote.Addr())) {
 		pause := h.attempt(ctx)
 		h.wait(ctx, pause)
 	}
@@ -91,6 +92,10 @@ func (h *holder) attempt(ctx context.Context) time.Duration {
 	switch {
 	case err == nil:
 		h.race.run(conn, a, h.began)
+		if h.kind == KindLAN {
+			h.vain++
+			return nearPause(h.vain - 1)
+		}
 		return 300 * time.Millisecond // it is no longer wanted there
 	case errors.Is(err, errRedial):
 		return 0
@@ -109,7 +114,8 @@ func (h *holder) pause(err error, took time.Duration) time.Duration {
 	case sock.Refused(err):
 		h.refusals++
 		switch {
-		case h.role.technique == Plain && h.race.samePublic && h.refusals <= maxKnocks:
+		case h.kind == KindLAN && h.refusals <= maxNearKnocks && h.race.knocks.Add(1) <= maxNearKnocksAll,
+			h.kind != KindLAN && h.role.technique == Plain && h.race.near() && h.refusals <= maxKnocks:
 			return h.knock(took)
 		case h.refusals > 5:
 			return random
@@ -130,6 +136,12 @@ func (h *holder) pause(err error, took time.Duration) time.Duration {
 const (
 	// maxKnocks bounds the quick dials of one tuple on a local network.
 	maxKnocks = 320
+	// maxNearKnocks is the same where the two may hear of each other a second or two
+	// apart.
+	maxNearKnocks = 2000
+	// maxNearKnocksAll bounds those of all tuples on the local network, to whose hosts
+	// anybody there may have led us.
+	maxNearKnocksAll = 6000
 	// inOneGo is how many of them come between two longer pauses.
 	inOneGo = 32
 )

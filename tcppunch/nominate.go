@@ -66,8 +66,8 @@ func (r *race) choose(ctx context.Context, ready []*link) (*link, error) {
 	noTCP := r.noTCP
 	var p *proposal
 	for {
-		if headStart == nil && (r.cfg.Signaler != nil || len(ready) > 0) {
-			headStart = time.After(r.headStart())
+		if headStart == nil {
+			headStart = r.headStart(len(ready) > 0)
 		}
 		may := eligible(ready, noTCP == nil)
 		best := bestOf(may)
@@ -112,19 +112,25 @@ func (r *race) choose(ctx context.Context, ready []*link) (*link, error) {
 	}
 }
 
-// headStart is how long TCP still has priority.
-func (r *race) headStart() time.Duration {
+// headStart is the end of TCP's priority, or nil as long as nothing is known or connected
+// that it could begin with.
+func (r *race) headStart(connected bool) <-chan time.Time {
 	r.mu.Lock()
-	searches := r.searches
+	searches, start := r.searches, r.known
 	r.mu.Unlock()
-	start := r.known
-	if r.cfg.Signaler == nil {
+	if !r.cfg.room() {
+		if !connected {
+			return nil
+		}
 		start = time.Now()
 		if first := r.udpFirst.Load(); first != 0 {
 			start = time.Unix(0, first)
 		}
 	}
-	return time.Until(start.Add(r.cfg.headStart(searches)))
+	if start.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(start.Add(r.cfg.headStart(searches))))
 }
 
 // eligible are the connections that may be nominated now.
@@ -224,19 +230,22 @@ func without(ls []*link, gone *link) []*link {
 func (r *race) betterComing(p Path) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return worthWaiting(p, r.dialling, r.shaking, r.cfg.Signaler == nil || r.samePublic)
+	return worthWaiting(p, r.dialling, r.shaking, !r.cfg.room() || r.samePublic)
 }
 
 // worthWaiting: a better TCP connection that is in its handshake is waited for;
 // one that is only being dialled, when it is to a private address and the two
-// may share a network.
+// may share a network, or to a neighbour.
 func worthWaiting(p Path, dialling, shaking map[Kind]int, near bool) bool {
 	for other, n := range shaking {
 		if n > 0 && other.rank() < p.rank() {
 			return true
 		}
 	}
-	return near && p.Kind != KindPrivate && dialling[KindPrivate] > 0
+	if p.Kind != KindLAN && dialling[KindLAN] > 0 {
+		return true
+	}
+	return near && p.Kind != KindLAN && p.Kind != KindPrivate && dialling[KindPrivate] > 0
 }
 
 // propose nominates l and waits for the acknowledgement, until ctx ends.

@@ -11,6 +11,7 @@ type Kind string
 
 // The kinds, in order of preference.
 const (
+	KindLAN     Kind = "lan"     // a neighbour on the local network, see Near
 	KindPrivate Kind = "private" // a private address: the same network, or one routed to
 	KindIPv6    Kind = "ipv6"    // a global IPv6 address
 	KindPublic  Kind = "public"  // the peer's public IPv4 address, with a port that STUN has told
@@ -22,20 +23,22 @@ const (
 // rank orders kinds; less is better.
 func (k Kind) rank() int {
 	switch k {
-	case KindPrivate:
+	case KindLAN:
 		return 0
-	case KindIPv6:
+	case KindPrivate:
 		return 1
-	case KindPublic:
+	case KindIPv6:
 		return 2
+	case KindPublic:
+		return 3
 	}
-	return 3
+	return 4
 }
 
 // rank orders paths; less is better.
 func (p Path) rank() int {
 	if p.Network == "kcp" {
-		return p.Kind.rank() + 4
+		return p.Kind.rank() + 5
 	}
 	return p.Kind.rank()
 }
@@ -106,7 +109,7 @@ type Path struct {
 	Lane, Round   int
 	// Punch is, with a Signaler, the time from knowing the peer's addresses
 	// to the authenticated connection; serverless, from this side's first SYN
-	// of the slot that succeeded.
+	// of the slot that succeeded; on the local network, from that to this address.
 	Punch time.Duration
 	// RTT is the round trip, as the TLS handshake took it: a little too long
 	// rather than too short.

@@ -36,27 +36,30 @@ const (
 
 // A race is the attempts of one Dial, and the connections that they led to.
 type race struct {
-	cfg   *Config
-	id    *identity
-	life  context.Context // of the whole Dial; attempts may have less
-	known time.Time       // when the peer's addresses were known
+	cfg  *Config
+	id   *identity
+	life context.Context // of the whole Dial; attempts may have less
 
 	// set before any connection is run
-	pin        fingerprint
 	controller bool             // with SideEither, of what was nominated
 	preface    [prefaceLen]byte // of SideEither
-	samePublic bool             // both sides have one public address
+
+	// set before any connection is run that is not Near's
+	pin fingerprint
 
 	links    chan *link    // authenticated connections
 	peerSeen chan struct{} // a SYN of the peer's has come
 	rejected chan error    // the peer failed Auth
 	noTCP    chan struct{} // closed when TCP is known to lead nowhere
 	udpFirst atomic.Int64  // when a UDP path was valid, in Unix nanoseconds
+	knocks   atomic.Int64  // on the local network, so far
 	wg       sync.WaitGroup
 
 	mu         sync.Mutex
-	finished   bool // nothing may be started any more
-	searches   bool // TCP has to find a port by chance
+	known      time.Time // when the peer's addresses were known; zero until then
+	samePublic bool      // both sides have one public address
+	finished   bool      // nothing may be started any more
+	searches   bool      // TCP has to find a port by chance
 	udp        datagrams
 	log        attemptLog
 	dialling   map[Kind]int // attempts in connect
@@ -70,7 +73,7 @@ type race struct {
 
 func newRace(ctx context.Context, cfg *Config, id *identity) *race {
 	return &race{
-		life: ctx, cfg: cfg, id: id,
+		life: ctx, cfg: cfg, id: id, controller: controls(cfg.Side),
 		links:    make(chan *link),
 		peerSeen: make(chan struct{}, 1),
 		rejected: make(chan error, 1),
@@ -106,9 +109,16 @@ func (r *race) hold(ctx context.Context, t tuple, at timetable) (begun <-chan st
 	return h.begun
 }
 
-// listen accepts on a lane until ctx ends. With allowed, other addresses are
-// turned away.
-func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetable, allowed map[netip.Addr]bool) {
+// A door says who may come in at a listener.
+type door struct {
+	open func(netip.Addr) bool
+	kind func(netip.Addr) Kind
+}
+
+func anybody(netip.Addr) bool { return true }
+
+// listen accepts on a lane until ctx ends.
+func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetable, d door) {
 	for _, ln := range port.Listeners() {
 		r.wg.Go(func() {
 			defer context.AfterFunc(ctx, func() { ln.Close() })()
@@ -124,14 +134,14 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 					continue
 				}
 				from := remoteAddr(conn)
-				if allowed != nil && !allowed[from.Addr()] || !r.admit() {
+				if !d.open(from.Addr()) || !r.admit() {
 					sock.Discard(conn)
 					continue
 				}
 				now := time.Now()
 				role := at(now)
 				a := Attempt{
-					Network: "tcp", Local: localAddr(conn), Remote: from, Kind: kindOf(from.Addr()), Technique: Accepted,
+					Network: "tcp", Local: localAddr(conn), Remote: from, Kind: d.kind(from.Addr()), Technique: Accepted,
 					Lane: lane, Round: role.round, Start: now, Connected: now,
 				}
 				r.wg.Go(func() {
@@ -184,7 +194,8 @@ func (r *race) tried(from netip.Addr) {
 // or the race ends.
 func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 	ctx := r.life
-	guessing := r.pin.isZero() || r.cfg.Auth != nil // else a certificate decides, which nobody guesses
+	_, auth := r.trust(a)
+	guessing := auth != nil // else a certificate decides, or nothing
 	if guessing && !r.try(a.Remote.Addr()) {
 		discard(raw)
 		return
@@ -207,11 +218,7 @@ func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 		closeAfter(raw, err)
 		return
 	}
-	from := began
-	if r.cfg.Signaler != nil || began.Before(r.known) { // the slot may be older than this Dial
-		from = r.known
-	}
-	l.path.Punch = time.Since(from)
+	l.path.Punch = time.Since(r.punchedFrom(a, began))
 	r.keep(l, true)
 	if f := r.cfg.Trace.Authenticated; f != nil {
 		f(a)
@@ -226,6 +233,44 @@ func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 		r.keep(l, false)
 	case <-ctx.Done():
 	}
+}
+
+// punchedFrom is when an attempt had what it needed.
+func (r *race) punchedFrom(a Attempt, began time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case a.Kind == KindLAN && a.Technique == Accepted:
+		return a.Start
+	case a.Kind != KindLAN && r.cfg.room(), began.Before(r.known): // the slot may be older than this Dial
+		return r.known
+	}
+	return began
+}
+
+// trust is which certificate a connection must show, and what else decides about it.
+func (r *race) trust(a Attempt) (pin fingerprint, auth func(context.Context, net.Conn, []byte) error) {
+	if a.Kind == KindLAN {
+		return fingerprint{}, r.cfg.Near.Auth
+	}
+	return r.pin, r.cfg.Auth
+}
+
+// knows notes that the peer's addresses are known.
+func (r *race) knows() {
+	r.mu.Lock()
+	r.known = time.Now()
+	r.mu.Unlock()
+	if f := r.cfg.Trace.PeerKnown; f != nil {
+		f()
+	}
+}
+
+// near tells whether both sides are behind one router.
+func (r *race) near() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.samePublic
 }
 
 // keep notes which links finish has to close.
@@ -253,7 +298,8 @@ func closeAfter(raw net.Conn, err error) {
 func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
-	conf := r.id.tlsConfig(r.pin)
+	pin, auth := r.trust(a)
+	conf := r.id.tlsConfig(pin)
 	// One round trip: to the server's answer, or from the ClientHello to what
 	// answers ours. The kernel's own figure is wrong where SYNs have crossed.
 	start := time.Now()
@@ -274,14 +320,14 @@ func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link
 		return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
 	}
 	rtt := time.Since(start)
-	if r.cfg.Auth != nil {
+	if auth != nil {
 		state := conn.ConnectionState()
 		exporter, err := state.ExportKeyingMaterial(exporterLabel, nil, exporterLen)
 		if err != nil {
 			return nil, fmt.Errorf("TLS with %v: %w", a.Remote, err)
 		}
 		stop := context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed: over anyway
-		err = r.cfg.Auth(ctx, &Conn{Conn: conn, below: below, controls: controls}, exporter)
+		err = auth(ctx, &Conn{Conn: conn, below: below, controls: controls}, exporter)
 		if !stop() && err == nil {
 			err = context.Cause(ctx)
 		}
@@ -348,7 +394,7 @@ func (r *race) judge(p roundPlan, over string) {
 // failed notes a connection that did not authenticate. At the peer's first
 // address, or with a pinned certificate, a rejection ends the Dial: it is the
 // peer who has another secret. Elsewhere it may be another host that happens to
-// have the peer's private address.
+// have the peer's private address, or any neighbour.
 func (r *race) failed(a Attempt, err error) {
 	r.mu.Lock()
 	r.log.add(a, err)
@@ -362,7 +408,7 @@ func (r *race) failed(a Attempt, err error) {
 	if f := r.cfg.Trace.Failed; f != nil {
 		f(a, err)
 	}
-	if rejected && (enough || len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr()) {
+	if rejected && (enough || a.Kind != KindLAN && (len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr())) {
 		select {
 		case r.rejected <- err:
 		default:

@@ -12,6 +12,7 @@ import (
 // A room is a race whose peers talk through a Signaler, in rounds.
 type room struct {
 	race   *race
+	signal Signaler
 	local  *Local // of round 0
 	cancel context.CancelCauseFunc
 
@@ -268,10 +269,8 @@ func (rm *room) learn(m message) error {
 	if fp == r.id.fp || fp.isZero() {
 		return fmt.Errorf("%w: its certificate is our own", errMessage)
 	}
-	r.pin, r.controller, r.known = fp, controls(r.cfg.Side, r.id.fp, fp), time.Now()
-	if f := r.cfg.Trace.PeerKnown; f != nil {
-		f()
-	}
+	r.pin = fp
+	r.knows()
 	return nil
 }
 
@@ -285,7 +284,10 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 		r.startUDP(rd.local.mesh, &udppunch.Config{Peer: rm.peerICE})
 	}
 	if rd.n == 0 {
-		r.samePublic = samePublicAddress(rd.mine, rm.peer) || udp && samePublicAddress(*rd.mineUDP, *rm.peerUDP)
+		same := samePublicAddress(rd.mine, rm.peer) || udp && samePublicAddress(*rd.mineUDP, *rm.peerUDP)
+		r.mu.Lock()
+		r.samePublic = same
+		r.mu.Unlock()
 		defer close(rm.known)
 	} else {
 		rm.end()
@@ -293,7 +295,7 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 	rd.ctx, rm.end = context.WithCancel(ctx)
 	now := time.Now()
 	for i, l := range rd.local.tcp.lanes {
-		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), nil)
+		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), door{anybody, kindOf})
 	}
 	s := situation{side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer}
 	rd.plan = plan(s)
@@ -336,11 +338,11 @@ func (rm *room) send(ctx context.Context, m message) error {
 	if err != nil {
 		return err
 	}
-	return rm.race.cfg.Signaler.Send(ctx, b)
+	return rm.signal.Send(ctx, b)
 }
 
 func (rm *room) receive(ctx context.Context) (message, error) {
-	b, err := rm.race.cfg.Signaler.Recv(ctx)
+	b, err := rm.signal.Recv(ctx)
 	if err != nil {
 		return message{}, err
 	}
