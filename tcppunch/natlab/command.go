@@ -109,6 +109,8 @@ type Result struct {
 	Code int
 	// Err is nil when it ended with status 0.
 	Err error
+	// State has more of it, such as the time that it took, or is nil when it did not start.
+	State *os.ProcessState
 }
 
 // Run runs a program inside the host to its end. In a test, a program that cannot be started is an error of the test.
@@ -160,7 +162,7 @@ func (p *Proc) finish(err error) {
 	close(p.Stderr.ended)
 	p.result = Result{Stdout: p.Stdout.String(), Stderr: p.Stderr.String(), Code: -1, Err: err}
 	if p.cmd.ProcessState != nil {
-		p.result.Code = p.cmd.ProcessState.ExitCode()
+		p.result.Code, p.result.State = p.cmd.ProcessState.ExitCode(), p.cmd.ProcessState
 	}
 	close(p.done)
 }

@@ -42,8 +42,14 @@ func (s *segment) join(w *wire, addrs ...netip.Addr) *member {
 	return m
 }
 
-// accept takes a packet that the member sends.
-func (m *member) accept(p *ip.Packet) { m.seg.forward(p, m) }
+// accept takes a packet that the member sends. Link-local addresses are learnt, as a switch
+// does it.
+func (m *member) accept(p *ip.Packet) {
+	if src := source(p.IP()); isLinkLocal6(src) && !m.seg.core && m.seg.members[src] == nil {
+		m.seg.members[src] = m
+	}
+	m.seg.forward(p, m)
+}
 
 // forward brings p to the member that has its destination. from is the member that sent it, or nil.
 func (s *segment) forward(p *ip.Packet, from *member) {
@@ -55,6 +61,8 @@ func (s *segment) forward(p *ip.Packet, from *member) {
 	switch {
 	case dst.IsMulticast() || s.isBroadcast(dst):
 		s.flood(p, from)
+	case isLinkLocal6(dst):
+		s.net.drop(p) // nobody has it, and no router forwards it
 	case s.prefix.IsValid() && s.prefix.Contains(dst) && dst != s.prefix.Masked().Addr().Next(): // the gateway's own
 		s.net.drop(p) // for an address of the network that nobody has, the gateway does not answer ARP either
 	case s.gateway != nil && from != nil:
@@ -87,6 +95,15 @@ func (s *segment) flood(p *ip.Packet, from *member) {
 	}
 	s.net.drop(p)
 }
+
+func source(b []byte) netip.Addr {
+	if b[0]>>4 == 6 {
+		return netip.AddrFrom16([16]byte(b[8:24]))
+	}
+	return netip.AddrFrom4([4]byte(b[12:16]))
+}
+
+func isLinkLocal6(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
 
 func destination(b []byte) netip.Addr {
 	if b[0]>>4 == 6 {
