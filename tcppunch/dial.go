@@ -81,7 +81,11 @@ func (c *Config) gather(ctx context.Context) (*Local, error) {
 			return nil, err
 		}
 	}
-	if len(local.hosts) == 0 && !loopbackOnly(c.Peer) && c.Meet == nil {
+	alone := len(local.hosts) == 0
+	if c.Near != nil { // neighbours need no more than a link
+		alone = len(ownAddrs()) == 0
+	}
+	if alone && !loopbackOnly(c.Peer) && c.Meet == nil {
 		if local != c.Local {
 			local.Close()
 		}

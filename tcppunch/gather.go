@@ -232,7 +232,12 @@ func (s *laneSet) feel(ctx context.Context, servers []string, open func() (*lane
 
 // hostAddrs lists this machine's own addresses that another host may reach.
 func hostAddrs() []netip.Addr {
-	var hosts []netip.Addr
+	return slices.DeleteFunc(ownAddrs(), func(a netip.Addr) bool { return !a.IsGlobalUnicast() })
+}
+
+// ownAddrs lists this machine's addresses, those of a single link among them.
+func ownAddrs() []netip.Addr {
+	var hosts, links []netip.Addr
 	ifs, err := net.Interfaces()
 	if err != nil {
 		return nil
@@ -247,12 +252,16 @@ func hostAddrs() []netip.Addr {
 		}
 		for _, a := range addrs {
 			p, err := netip.ParsePrefix(a.String())
-			if ip := p.Addr().Unmap(); err == nil && ip.IsGlobalUnicast() && len(hosts) < maxHosts {
+			switch ip := p.Addr().Unmap(); {
+			case err != nil:
+			case ip.IsGlobalUnicast() && len(hosts) < maxHosts:
 				hosts = append(hosts, ip)
+			case ip.IsLinkLocalUnicast() && len(links) < maxHosts:
+				links = append(links, ip)
 			}
 		}
 	}
-	return hosts
+	return append(hosts, links...)
 }
 
 // reports say of this side what the other needs to know, in a room, of TCP and

@@ -100,6 +100,9 @@ func NewCode(room string) (Code, error) {
 // Room returns the part that a server may be told, and must be, as that is where the two people meet.
 func (c Code) Room() string { return c.room }
 
+// Secret returns the words, for an [Auth] where two people with one code meet without a server. It is empty for no code.
+func (c Code) Secret() Secret { return Secret{c.words} }
+
 // String returns the whole code in the one form that both sides give it. It is meant to be shown, secret words included.
 func (c Code) String() string {
 	if c == (Code{}) {
