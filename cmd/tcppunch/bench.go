@@ -16,6 +16,7 @@ import (
 // benchCmd is `tcppunch bench`.
 type benchCmd struct {
 	findFlags
+	lanFlags
 	Given   string        `arg:"" optional:"" name:"code" help:"The code that the other side's screen shows, or the address that its --listen shows. Without one a code is made."`
 	Time    time.Duration `default:"5s" help:"How long data flows in each direction of each transport: 100ms to 60s. The shorter one of the two sides counts."`
 	Streams int           `default:"1" help:"How many TCP connections carry data side by side: 1 to 32. The larger one of the two sides counts."`
@@ -42,7 +43,13 @@ Without a server, with each other's address; the same on both sides:
   tcppunch bench --peer 203.0.113.20:7070/otter-lamp-sofa
   tcppunch bench --peer 203.0.113.10:7070/otter-lamp-sofa
 
-On one local network, without words: whoever comes first is measured with.
+On one local network, through the firewalls of both machines:
+
+  tcppunch bench
+  tcppunch bench 4821-otter-lamp
+
+or where one of them lets connections in, without words: whoever comes first is
+measured with.
 
   tcppunch bench --listen
   tcppunch bench 192.168.1.5:7070`
@@ -144,19 +151,19 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	case c.Peer != "" && c.Given == "" && c.Code == "":
 		return m.meetPeer(ctx)
 	}
-	if err := c.checkWays(c.Given); err != nil {
+	if err := c.checkWays(c.Given, &c.lanFlags); err != nil {
 		return nil, err
 	}
 	code, err := c.code(ctx, c.Given, tcppunch.SideA, m.common.Timeout, m.out)
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &c.codeFlags, via: c.anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
+	r := &rendezvous{flags: &c.codeFlags, lan: &c.lanFlags, via: c.anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m.stun, m.routers = c.stun(m.common.STUN), r.routers
+	m.stun, m.routers = c.stunUsed(m.common.STUN), r.routers
 	return conn, nil
 }
 

@@ -60,18 +60,22 @@ type findFlags struct {
 	viaFlags
 }
 
-var errNoWay = errors.New("tell where the two sides meet: at a server, for a short code (--server HOST), or at the other side's address (--peer ip:port, or --peer ask)")
+var (
+	errNoWay  = errors.New("tell where the two sides meet: at a server, for a short code (--server HOST), at the other side's address (--peer ip:port, or --peer ask), or on the local network (without --no-lan)")
+	errNearBy = errors.New("on the local network two sides meet by TCP: for --via kcp, tell where they meet (--server HOST, or --peer ip:port)")
+)
 
 var errSockets = errors.New("--sockets must be 1 to 4096")
 
-// checkWays refuses what does not say how to meet the peer by a code.
-func (f *findFlags) checkWays(given string) error {
+// checkWays refuses what does not say how to meet the peer by a code. Who does not look on
+// the local network says so with a nil.
+func (f *findFlags) checkWays(given string, lan *lanFlags) error {
 	switch {
 	case given != "" && f.Code != "" && given != f.Code:
 		return usage(errors.New("two codes were given, with --code and without"))
 	case f.Peer != "":
 		return usage(errors.New("a code and the other side's address (--peer, TCPPUNCH_PEER) were given: give one of them"))
-	case f.Server == "":
+	case f.Server == "" && (lan == nil || !lan.LAN):
 		return usage(errNoWay)
 	case f.Sockets < 1 || f.Sockets > 4096:
 		return usage(errSockets)
@@ -182,6 +186,18 @@ func completeCode(line string) string {
 	}
 	return line[:at] + common
 }
+
+// stunUsed are the STUN servers to ask: without a server nothing leaves the local network,
+// unless some were given.
+func (f *codeFlags) stunUsed(given []string) []string {
+	if f.Server == "" && len(given) == 0 {
+		return nil
+	}
+	return f.stun(given)
+}
+
+// where the two sides meet, for the waiting event.
+func (f *codeFlags) where() string { return cmp.Or(f.Server, "lan") }
 
 // commandFor is what to type on the other machine to run a command with the code.
 func (f *codeFlags) commandFor(command string, code pair.Code) string {

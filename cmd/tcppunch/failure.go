@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/tcppunch/tcppunch/lanfind"
 	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/bench"
@@ -67,6 +68,7 @@ var rules = []struct {
 	{stunt.ErrLimited, statusFailed, "server-limit", "wait a while, or use another server"},
 	{stunt.ErrBusy, statusFailed, "server-busy", "wait a while, or use another server"},
 	{stunt.ErrNoServer, statusNoPath, "no-server", "check the server's address, and that this machine has a network"},
+	{lanfind.ErrSockets, statusNoPath, "no-network", "connect this machine to a network"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
 	{bench.ErrInterrupted, statusFailed, "interrupted", ""},
 	{bench.ErrPeerGone, statusFailed, "peer-gone", "start both sides again"},

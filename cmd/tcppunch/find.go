@@ -39,16 +39,17 @@ type way interface {
 
 // way is how the two sides find each other. The code that was given beside the flags may
 // be empty.
-func (f *findFlags) way(common *cli, side tcppunch.Side, given string, out *output) way {
+func (f *findFlags) way(common *cli, lan *lanFlags, side tcppunch.Side, given string, out *output) way {
 	if f.Peer != "" && given == "" && f.Code == "" {
 		return &peerWay{meeting{flags: &f.peerFlags, via: &f.viaFlags, common: common, side: side, out: out}}
 	}
-	return &roomWay{flags: f, common: common, side: side, given: given, out: out}
+	return &roomWay{flags: f, lan: lan, common: common, side: side, given: given, out: out}
 }
 
-// A roomWay meets the peer in a room of a server.
+// A roomWay meets the peer in a room of a server, or on the local network.
 type roomWay struct {
 	flags  *findFlags
+	lan    *lanFlags
 	common *cli
 	side   tcppunch.Side
 	given  string
@@ -60,8 +61,11 @@ type roomWay struct {
 }
 
 func (w *roomWay) prepare(ctx context.Context) error {
-	if err := w.flags.checkWays(w.given); err != nil {
+	if err := w.flags.checkWays(w.given, w.lan); err != nil {
 		return err
+	}
+	if w.flags.Server == "" && w.flags.transport() == tcppunch.ViaKCP {
+		return usage(errNearBy)
 	}
 	var err error
 	w.code, err = w.flags.code(ctx, w.given, w.side, w.common.Timeout, w.out)
@@ -70,7 +74,7 @@ func (w *roomWay) prepare(ctx context.Context) error {
 }
 
 func (w *roomWay) rendezvous(code pair.Code) *rendezvous {
-	return &rendezvous{flags: &w.flags.codeFlags, via: &w.flags.viaFlags, common: w.common, side: w.side, code: code, other: "recv", out: w.out}
+	return &rendezvous{flags: &w.flags.codeFlags, lan: w.lan, via: &w.flags.viaFlags, common: w.common, side: w.side, code: code, other: "recv", out: w.out}
 }
 
 func (w *roomWay) dial(ctx context.Context, key pair.Key, sure bool) (*tcppunch.Conn, bool, error) {
@@ -101,14 +105,14 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	byCode, cancelCode := context.WithCancel(ctx)
 	defer cancelKey()
 	defer cancelCode()
-	var claimed atomic.Bool
-	claim := func(give context.CancelFunc) func() bool {
+	const nobody, theKey, theCode = 0, 1, 2
+	var claimed atomic.Int32
+	claim := func(who int32, give context.CancelFunc) func() bool {
 		return func() bool {
-			if !claimed.CompareAndSwap(false, true) {
-				return false
+			if claimed.CompareAndSwap(nobody, who) {
+				give()
 			}
-			give()
-			return true
+			return claimed.Load() == who // more than one connection may show it
 		}
 	}
 	var other *tcppunch.Conn
@@ -117,17 +121,17 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	wg.Go(func() {
 		for p := (pauses{next: codeDelay}); p.wait(byCode) == nil && w.guesses.Failed() < pair.MaxGuesses; {
 			r := w.rendezvous(w.code)
-			r.quiet, r.guesses, r.claim = true, w.guesses, claim(cancelKey)
+			r.quiet, r.guesses, r.claim = true, w.guesses, claim(theCode, cancelKey)
 			other, otherErr = r.connect(byCode)
-			if w.guesses = r.guesses; other != nil || claimed.Load() {
+			if w.guesses = r.guesses; other != nil || claimed.Load() != nobody {
 				return
 			}
 		}
 	})
 	r := w.rendezvous(pair.KeyCode(key))
-	r.quiet, r.claim = true, claim(cancelCode)
+	r.quiet, r.claim = true, claim(theKey, cancelCode)
 	conn, err := r.connect(byKey)
-	if claimed.CompareAndSwap(false, true) || err == nil {
+	if claimed.CompareAndSwap(nobody, theKey) || err == nil {
 		cancelCode() // it is over without anybody having come
 	}
 	wg.Wait()
@@ -152,7 +156,7 @@ func (w *roomWay) name() (id, about string) {
 	return w.code.Room(), "code " + w.code.String()
 }
 
-func (w *roomWay) where() string { return w.flags.Server }
+func (w *roomWay) where() string { return w.flags.where() }
 
 func (w *roomWay) command() string {
 	if w.side == tcppunch.SideA {

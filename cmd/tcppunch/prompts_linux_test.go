@@ -183,7 +183,7 @@ func TestBars(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer in.Close()
-		cmd := h.a.command("send", "--timeout=60s", "--peer", h.toB+words, "-", "--name=big.bin")
+		cmd := h.a.command("send", "--timeout=60s", "--peer", h.toB+words, "-", "--as=big.bin")
 		cmd.Stdin, cmd.SysProcAttr = in, noTerminal()
 		send := h.a.run(cmd)
 		recv := h.b.sit("recv", "--timeout=60s", "--yes", "--out=out", "--peer", h.toA+words)

@@ -15,6 +15,7 @@ import (
 // recvCmd is `tcppunch recv`.
 type recvCmd struct {
 	findFlags
+	lanFlags
 	retryFlags
 	Given     string `arg:"" optional:"" name:"code" help:"The code that the sender's screen shows. Other users of this machine can see arguments: without one it is read from TCPPUNCH_CODE or standard input, or asked for."`
 	Out       string `default:"." placeholder:"DIR" type:"path" help:"Folder to receive into, or - to write the one file or stream to standard output."`
@@ -30,7 +31,7 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 	}
 	defer dst.Close() //nolint:errcheck // partial files are kept in any case
 	show := newProgress(out, false)
-	s := &session{way: c.way(common, tcppunch.SideB, c.Given, out), side: tcppunch.SideB, retry: c.Retry, out: out}
+	s := &session{way: c.way(common, &c.lanFlags, tcppunch.SideB, c.Given, out), side: tcppunch.SideB, retry: c.Retry, out: out}
 	if c.Out != "-" { // what was written to a pipe is gone with the program
 		s.folder = c.Out
 	}

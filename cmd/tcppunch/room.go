@@ -4,41 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/tcppunch/tcppunch/lanfind"
 	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
-const (
-	// joinTime bounds how long the server takes to let us in.
-	joinTime = 20 * time.Second
-	// sealTime bounds how long a member of the room may take to prove that it
-	// knows the words: whoever only sits there must not keep others out.
-	sealTime = 10 * time.Second
-	// startTime is the same for the side that is spoken to first. It must wait
-	// longer: the other side may be pausing after wrong guesses, or find out only
-	// now that its line to the server is dead.
-	startTime = 45 * time.Second
-	// idleTime is how long nobody has to come until there is time for a check.
-	idleTime = time.Second
-	// lonelyTime is how long somebody with a code waits alone until a wrong number
-	// is likely.
-	lonelyTime = 15 * time.Second
-	// oddPause follows an exchange that failed without a guess, times the
-	// number of those so far, so that nobody can make us turn in circles.
-	oddPause    = 100 * time.Millisecond
-	maxOddPause = 3 * time.Second
-)
-
 // A rendezvous is what is needed to connect to a peer by a code: both sides join
 // a room of the server, prove to each other that they know the words, and punch,
-// with the room to carry what they have to tell each other.
+// with the room to carry what they have to tell each other. At the same time they
+// look for each other on the local network, where each announces the room's number, and
+// prove the words inside each connection. One Dial has both, so both sides come to use
+// the same connection. Without a server the local network is all.
 type rendezvous struct {
 	flags  *codeFlags
+	lan    *lanFlags // nil: the local network is left out
 	via    *viaFlags
 	common *cli
 	side   tcppunch.Side
@@ -51,11 +39,24 @@ type rendezvous struct {
 	// there are two ways to meet it, only one of them may go on. No meeting follows then.
 	claim func() bool
 
-	routers *routers
-	room    *stunt.Room
-	owner   bool // nobody had this code before us
-	paired  bool // somebody else has it too
-	guesses pair.Guesses
+	watch     *serverWatch
+	routers   *routers   // nil without a server
+	ahead     *gathering // begun before anybody came, or nil
+	owner     bool       // nobody had this code before us
+	guesses   pair.Guesses
+	serverErr error       // why the server is of no use, while that is so
+	told      sync.Once   // what is waited for
+	known     atomic.Bool // the other side has proven the words on the local network
+
+	mu   sync.Mutex
+	left bool        // guarded by mu
+	room *stunt.Room // set under mu
+
+	// Of the present meeting in the room.
+	meeting *stunt.Meeting
+	paired  bool     // somebody else has the code too
+	signals *signals // to them
+	dialled time.Time
 	odd     int // exchanges that failed otherwise
 	phases  phases
 }
@@ -75,120 +76,89 @@ func (p *phases) String() string {
 		p.Join, p.Meet, p.Pair, p.Wait, p.Gather, p.Dial)
 }
 
+// onLAN tells whether the other side is looked for on the local network. Neighbours connect
+// by TCP. Of two sides that are alike, a room has to say who is who, which is another way
+// than to draw that.
+func (r *rendezvous) onLAN() bool {
+	return r.lan != nil && r.lan.LAN && !(r.alike() && r.byServer()) && r.via.transport() != tcppunch.ViaKCP
+}
+
+func (r *rendezvous) byServer() bool { return r.flags.Server != "" }
+
 // connect finds the peer and returns a connection to it. Whoever is at the other
 // end knows the code.
 func (r *rendezvous) connect(ctx context.Context) (*tcppunch.Conn, error) {
 	search, cancel := context.WithTimeout(ctx, r.common.Timeout)
 	defer cancel()
-	watch := &serverWatch{out: r.out, server: r.flags.Server}
-	defer watch.stop()
-	conn, err := r.search(search, watch)
+	r.watch = &serverWatch{out: r.out, server: r.flags.Server}
+	defer r.watch.stop()
+	conn, err := r.search(search)
 	switch {
 	case err == nil:
 		return conn, nil
 	case ctx.Err() != nil:
 		return nil, interrupted(err)
 	case search.Err() != nil:
-		return nil, r.late(err, watch)
+		return nil, r.late(err)
 	}
 	return nil, err
 }
 
 // search is connect until the time is over.
-func (r *rendezvous) search(ctx context.Context, watch *serverWatch) (*tcppunch.Conn, error) {
-	r.routers = newRouters(ctx, r.flags.stun(r.common.STUN), r.out)
-	var ahead *gathering
-	if r.code != (pair.Code{}) { // the other side may be there already
-		ahead = r.gatherAhead(ctx)
-		defer ahead.discard()
+func (r *rendezvous) search(ctx context.Context) (*tcppunch.Conn, error) {
+	defer r.leave()
+	defer context.AfterFunc(ctx, r.leave)()
+	if r.byServer() {
+		r.routers = newRouters(ctx, r.flags.stun(r.common.STUN), r.out)
+		if r.code != (pair.Code{}) { // the other side may be there already
+			r.ahead = r.gatherAhead(ctx)
+			defer r.ahead.discard()
+		}
 	}
-	if err := r.join(ctx, watch); err != nil {
-		return nil, err
-	}
-	leave := sync.OnceFunc(func() { r.room.Close() }) //nolint:errcheck // over in any case
-	defer leave()
-	// A server that does not do its part must not keep us longer than the search lasts.
-	defer context.AfterFunc(ctx, leave)()
-	r.waiting("Waiting for the other side …")
-	for {
-		began := time.Now()
-		idle := r.checkWhileIdle(ctx, ahead)
-		lonely := r.tellLonely()
-		m, err := r.room.Meet(ctx)
-		lonely()
-		idle()
-		if err != nil {
+	if r.code == (pair.Code{}) {
+		if err := r.makeCode(ctx); err != nil {
 			return nil, err
 		}
-		r.phases.Meet = ms(time.Since(began))
-		r.out.detail("the other side is in the room")
-		conn, err := r.meet(ctx, m, ahead)
+	}
+	if !r.byServer() {
+		r.tellWaiting("Waiting for the other side, on the local network …")
+	}
+	for {
+		conn, err := r.attempt(ctx)
 		if err == nil {
 			return conn, nil
 		}
-		if err = r.again(ctx, m, err); err != nil {
+		if err = r.again(ctx, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// checkWhileIdle has the routers checked if nobody comes for a while, and not as
-// long as what was gathered ahead is fresh: a check spends ports that a
-// prediction would count on. What it returns ends that and waits for the end.
-func (r *rendezvous) checkWhileIdle(ctx context.Context, ahead *gathering) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	after := idleTime
-	if ahead != nil {
-		after += freshTime
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTimer(after)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			r.routers.check(ctx)
-		case <-ctx.Done():
+// makeCode makes the code, for a room that the server hands out. Without the server it is
+// for a number drawn here: on the local network several may have the same.
+func (r *rendezvous) makeCode(ctx context.Context) error {
+	number := strconv.Itoa(1000 + rand.N(9000))
+	if r.byServer() {
+		most := joinTime
+		if r.onLAN() && !r.flags.serverTyped {
+			most = numberTime
 		}
-	}()
-	return func() {
-		cancel()
-		<-done
+		err := r.join(ctx, most)
+		switch {
+		case err == nil:
+			number = r.room.Name()
+		case !r.goesOn(err):
+			return err
+		default:
+			r.noServer(err)
+		}
 	}
-}
-
-// join enters the room, and makes the code if there is none.
-func (r *rendezvous) join(ctx context.Context, watch *serverWatch) error {
-	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, joinTime)
-	defer cancel()
-	side := stunt.SideSend
-	switch {
-	case r.alike():
-		side = stunt.SideBench
-	case r.side == tcppunch.SideB:
-		side = stunt.SideRecv
-	}
+	r.owner = true
 	var err error
-	r.room, err = stunt.Join(limited, &stunt.JoinOptions{
-		Server: r.flags.Server, Room: r.code.Room(), Side: side, Trace: watch.trace(),
-	})
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return noServer(fmt.Errorf("the server %s did not answer within %v", r.flags.Server, joinTime))
-	}
-	if err != nil {
+	if r.code, err = pair.NewCode(number); err != nil {
 		return err
 	}
-	r.phases.Join = ms(time.Since(began))
-	if r.code == (pair.Code{}) {
-		r.owner = true
-		if r.code, err = pair.NewCode(r.room.Name()); err != nil {
-			r.room.Close() //nolint:errcheck // over in any case
-			return err
-		}
-		r.tellCode()
-	}
+	r.tellCode()
 	return nil
 }
 
@@ -202,165 +172,146 @@ func (r *rendezvous) tellCode() {
 	r.out.qr(command)
 }
 
+// tellWaiting says once what is waited for.
+func (r *rendezvous) tellWaiting(text string) { r.told.Do(func() { r.waiting(text) }) }
+
 func (r *rendezvous) waiting(text string) {
 	if r.quiet {
 		r.out.detail("%s", text)
 		return
 	}
-	r.out.waiting(r.flags.Server, text)
-}
-
-// tellLonely says, after a while, that nobody is where a handed-out code leads,
-// unless it is stopped. Rooms with a name of people's own choice may be entered by
-// either side first.
-func (r *rendezvous) tellLonely() (stop func()) {
-	room := r.code.Room()
-	if r.quiet || r.owner || r.paired || strings.Trim(room, "0123456789") != "" {
-		return func() {}
-	}
-	t := time.AfterFunc(lonelyTime, func() {
-		r.out.say("Nobody is in room %s yet: if the other side is waiting, compare the codes.", room)
-	})
-	return func() { t.Stop() }
+	r.out.waiting(r.flags.where(), text)
 }
 
 // alike tells whether both sides run the same command, so that the room has to say
 // which of them is which.
 func (r *rendezvous) alike() bool { return strings.HasPrefix(r.other, "bench") }
 
-// meet pairs with whoever is in the room and punches.
-func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting, ahead *gathering) (*tcppunch.Conn, error) {
-	if r.alike() {
-		r.side = tcppunch.SideB
-		if m.First() {
-			r.side = tcppunch.SideA
+// attempt is one Dial, on all ways.
+func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	cfg := &tcppunch.Config{Via: r.via.transport(), HeadStart: r.via.HeadStart, Sockets: r.flags.Sockets, Trace: verbose(r.out)}
+	if r.byServer() {
+		cfg.STUN, cfg.NAT = r.flags.stun(r.common.STUN), r.routers.know
+	}
+	r.signals = nil
+	var met error // how the way by the server has ended
+	if r.onLAN() {
+		near, stop, err := r.look(ctx, cancel)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
+		cfg.Near = near
+		if r.byServer() {
+			cfg.Meet = func(ctx context.Context) (s tcppunch.Signaler, l *tcppunch.Local, err error) {
+				s, l, met = r.find(ctx)
+				return s, l, met
+			}
+		}
+	} else {
+		var err error
+		if cfg.Signaler, cfg.Local, err = r.find(ctx); err != nil {
+			return nil, err
 		}
 	}
-	g := ahead
-	if !g.keep() {
-		g = r.gather(ctx)
+	cfg.Side = r.side
+	if r.alike() && !r.byServer() {
+		cfg.Side = tcppunch.SideEither
 	}
-	defer func() { g.discard() }()
-	began := time.Now()
-	sealed, err := r.pair(ctx, m)
-	if err != nil {
-		return nil, &meetingError{err}
+	conn, err := tcppunch.Dial(ctx, cfg)
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		r.connected(conn)
+		return conn, nil
+	case r.signals != nil:
+		return nil, r.signals.farewell(ctx, err)
+	case cause != nil:
+		return nil, errors.Join(cause, met, err)
+	case met != nil:
+		return nil, met
 	}
-	if r.claim != nil && !r.claim() {
-		return nil, errOtherWay
+	return nil, guessedOut(err)
+}
+
+// connected tells of the connection.
+func (r *rendezvous) connected(conn *tcppunch.Conn) {
+	if conn.Path().Kind == tcppunch.KindLAN {
+		r.out.connected(conn.Path(), nil)
+		return
 	}
-	r.phases.Pair = ms(time.Since(began))
-	r.paired = true
-	began = time.Now()
-	if g.old() { // the other side took its time
-		g.discard()
-		g = r.gather(ctx)
-	}
-	local, err := g.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.phases.Wait, r.phases.Gather = ms(time.Since(began)), ms(g.took)
-	began = time.Now()
-	s := &signals{sealed: sealed}
-	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{
-		Side: r.side, Signaler: s, Local: local, Via: r.via.transport(), HeadStart: r.via.HeadStart, STUN: r.flags.stun(r.common.STUN), NAT: r.routers.know, Sockets: r.flags.Sockets, Trace: verbose(r.out),
-	})
-	if err != nil {
-		return nil, s.farewell(ctx, err)
-	}
-	r.phases.Dial = ms(time.Since(began))
+	r.phases.Dial = ms(time.Since(r.dialled))
 	r.out.connected(conn.Path(), &r.phases)
-	return conn, nil
 }
 
-// pair proves to each other that both sides know the words.
-func (r *rendezvous) pair(ctx context.Context, m *stunt.Meeting) (*pair.Sealed, error) {
-	initiator, most := r.side == tcppunch.SideA, sealTime
-	if !initiator {
-		most = startTime
+// look looks for the other side on the local network, until stop is called. If that
+// cannot be done and there is nothing else, it ends the attempt.
+func (r *rendezvous) look(ctx context.Context, end context.CancelCauseFunc) (near *tcppunch.Near, stop func(), err error) {
+	l := &lanLook{
+		flags: r.lan, room: r.code.Room(), service: lanfind.Service{Name: r.lan.nickname(), Room: r.code.Room()}, out: r.out,
+		failed: func(err error) {
+			if !r.byServer() {
+				end(err)
+			}
+			r.out.detail("not on the local network: %s", shown(err))
+		},
 	}
-	limited, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	sealed, err := pair.Seal(limited, m, r.code, initiator)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		err = fmt.Errorf("%w: %w", errSilent, err)
+	near, stop, err = l.open(ctx)
+	if err == nil {
+		near.Auth = r.authenticate
 	}
-	return sealed, err
+	return near, stop, err
 }
 
-var errOtherWay = errors.New("the other side was met on another way")
-
-var errSilent = errors.New("the other side does not answer")
-
-// A meetingError ended a meeting, and not the search: somebody else may come, or
-// the same one again.
-type meetingError struct{ error }
-
-func (e *meetingError) Unwrap() error { return e.error }
-
-// again decides whether to go on after a meeting that ended with err. It returns
-// the error that ends the search.
-func (r *rendezvous) again(ctx context.Context, m *stunt.Meeting, err error) error {
-	if ctx.Err() != nil || !errors.As(err, new(*meetingError)) || r.paired && r.claim != nil {
-		return err
+// authenticate has a neighbour prove that it knows the words.
+func (r *rendezvous) authenticate(ctx context.Context, conn net.Conn, exporter []byte) error {
+	begins := r.side == tcppunch.SideA
+	if c, ok := conn.(*tcppunch.Conn); ok && r.alike() {
+		begins = c.Controls()
 	}
-	broken := errors.Is(err, stunt.ErrPeerLeft) || errors.Is(err, stunt.ErrDisconnected)
-	joiner := !r.owner && !r.paired && !m.First()
-	pause, ended := r.guesses.Count(err)
-	switch {
-	case joiner && (!broken || pair.Guess(err) && r.guesses.Failed() > 1):
-		return r.notLetIn(err) // the room is somebody else's
-	case errors.Is(err, pair.ErrWrongWords):
-		r.out.say("Warning: somebody tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
-	case pair.Guess(err):
-		r.out.say("Warning: somebody may have tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
-	case errors.Is(err, pair.ErrVersion), errors.Is(err, pair.ErrTampered):
-		r.out.say("Warning: %s.", shown(err))
-	case r.paired && errors.Is(err, stunt.ErrPeerLeft):
-		r.waiting("The other side went away. Waiting for it again …")
-	}
-	r.out.detail("the meeting is over: %s", shown(err))
-	if !broken {
-		m.Drop()
-	}
-	if ended != nil {
-		return ended
-	}
-	if pause == 0 {
-		r.odd++
-		pause = min(time.Duration(r.odd)*oddPause, maxOddPause)
-	}
-	return sleep(ctx, pause)
-}
-
-// notLetIn tells why whoever has the room does not take us for the other side.
-func (r *rendezvous) notLetIn(err error) error {
-	room := r.code.Room()
+	err := pair.Auth{Secret: r.code.Secret()}.Run(ctx, conn, begins, exporter)
 	switch {
 	case pair.Guess(err):
-		return &failure{statusWrongCode, "wrong-code", fmt.Errorf("the code is wrong: in room %s they have other words", room),
-			"compare the code with the one on the other screen"}
-	case errors.Is(err, pair.ErrVersion), errors.Is(err, stunt.ErrDropped):
+		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
+	case err != nil:
 		return err
+	case r.claim != nil && !r.claim():
+		return errOtherWay
 	}
-	return &failure{statusWrongCode, "bad-peer", fmt.Errorf("whoever is in room %s is not the other side: %w", room, err),
-		"check the code, and that both sides run tcppunch"}
+	r.known.Store(true)
+	return nil
+}
+
+// guessedOut is what it means that neighbours have failed to prove the words too often.
+func guessedOut(err error) error {
+	if errors.Is(err, tcppunch.ErrRejected) && !errors.Is(err, tcppunch.ErrNoPath) {
+		return fmt.Errorf("%w (on the local network)", pair.ErrGuessed)
+	}
+	return err
 }
 
 // late tells why the time for the search has passed in vain.
-func (r *rendezvous) late(err error, watch *serverWatch) error {
+func (r *rendezvous) late(err error) error {
 	var dial *tcppunch.DialError
 	switch {
-	case errors.Is(err, stunt.ErrNoServer):
-		return noServer(fmt.Errorf("%w within %v", err, r.common.Timeout))
-	case errors.As(err, &dial):
+	case errors.As(err, &dial) && r.paired:
 		return noPath(dial)
-	case watch.isLost():
+	case errors.Is(err, tcppunch.ErrRejected):
+		return &failure{statusWrongCode, "wrong-code", fmt.Errorf("nobody came with this code within %v; who is there in room %s has other words", r.common.Timeout, r.code.Room()),
+			"compare the code with the one on the other screen"}
+	case r.serverErr != nil:
+		return noServer(fmt.Errorf("%w; and nobody came with this code on the local network within %v", r.serverErr, r.common.Timeout))
+	case errors.Is(err, stunt.ErrNoServer):
+		return noServer(fmt.Errorf("no answer of the server %s within %v", r.flags.Server, r.common.Timeout))
+	case r.watch.isLost():
 		return noServer(fmt.Errorf("the connection to the server %s was lost and did not come back", r.flags.Server))
 	}
-	return &failure{statusNoPath, "timeout", fmt.Errorf("nobody came with this code within %v", r.common.Timeout),
-		"check the code, and that both sides use the same server at the same time"}
+	advice := "check the code, and that both sides use the same server at the same time"
+	if !r.byServer() {
+		advice = "check the code, that both sides are on one network (tcppunch peers --doctor), or use a server (--server)"
+	}
+	return &failure{statusNoPath, "timeout", fmt.Errorf("nobody came with this code within %v", r.common.Timeout), advice}
 }
 
 func noServer(err error) error {

@@ -90,8 +90,8 @@ func TestThirdParty(t *testing.T) {
 	recv := p.b.start("recv", "--timeout=60s", "--via=tcp", ownCode, "--out=out")
 	send.says("the other side is in the room")
 	thirds := []*peer{
-		c.start("recv", "--timeout=60s", "--out=out", ownCode),
-		c.start("send", "--timeout=60s", ownCode, c.file("virus.exe", 100)),
+		c.start("recv", "--no-lan", "--timeout=60s", "--out=out", ownCode), // they would meet there, on one host
+		c.start("send", "--no-lan", "--timeout=60s", ownCode, c.file("virus.exe", 100)),
 	}
 	for _, third := range thirds {
 		third.wantFailure(statusFailed, "code-in-use")

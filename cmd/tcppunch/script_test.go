@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(home, "state"))
 			env.Setenv("GORACE", "halt_on_error=1")
 			env.Setenv("SHELL", "/bin/bash")
+			env.Setenv("TCPPUNCH_LAN", "false") // that of whoever runs the tests is none of their business
 			env.Setenv("PORT_A", strconv.Itoa(int(freePorts(t, 4))))
 			env.Setenv("PORT_B", strconv.Itoa(int(freePorts(t, 4))))
 			return nil
@@ -55,7 +56,7 @@ func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Dir, cmd.SysProcAttr = ts.MkAbs("."), noTerminal()
 	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
 	cmd.Env = os.Environ()
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TCPPUNCH_STUN", "TCPPUNCH_PEER"} {
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TCPPUNCH_STUN", "TCPPUNCH_PEER", "TCPPUNCH_LAN"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	got := 0

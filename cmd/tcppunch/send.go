@@ -15,11 +15,12 @@ import (
 // sendCmd is `tcppunch send`.
 type sendCmd struct {
 	findFlags
+	lanFlags
 	retryFlags
 	Paths    []string `arg:"" name:"path" help:"Files and folders to send, or - for standard input." type:"path"`
 	Exclude  []string `placeholder:"PATTERN" sep:"none" help:"Leave out what has such a name, as *.tmp, cache/ (folders only) or photos/raw/*. Once for each pattern."`
 	Follow   bool     `help:"Send what symbolic links point to. Else those within a folder stay links, and others are left out."`
-	Name     string   `help:"Name for what comes from standard input. 'stdin' unless said."`
+	As       string   `placeholder:"NAME" help:"Name for what comes from standard input. 'stdin' unless said."`
 	Streams  int      `default:"0" placeholder:"N" help:"How many connections to send over, up to 32. As many as help unless said."`
 	Compress string   `default:"auto" enum:"auto,on,off" help:"What to compress: auto (what shrinks, where the network is slow), on (all that shrinks), or off."`
 }
@@ -61,7 +62,7 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	}
 	show := newProgress(out, true)
 	show.refused(src.Refused())
-	s := &session{way: c.way(common, tcppunch.SideA, "", out), side: tcppunch.SideA, retry: c.Retry, out: out}
+	s := &session{way: c.way(common, &c.lanFlags, tcppunch.SideA, "", out), side: tcppunch.SideA, retry: c.Retry, out: out}
 	if !c.stdin() { // what was read from a pipe is gone with the program
 		s.folder = senderFolder()
 	}
@@ -87,15 +88,15 @@ func (c *sendCmd) source(ctx context.Context) (*transfer.Source, error) {
 		return nil, usage(fmt.Errorf("--streams must be 1 to %d, or 0 for as many as help", transfer.MaxStreams))
 	}
 	if !c.stdin() {
-		if c.Name != "" {
-			return nil, usage(errors.New("--name is for what comes from standard input: give - as what to send"))
+		if c.As != "" {
+			return nil, usage(errors.New("--as is for what comes from standard input: give - as what to send"))
 		}
 		return transfer.Files(ctx, c.Paths, &transfer.SourceOptions{Exclude: c.Exclude, Follow: c.Follow})
 	}
 	if len(c.Paths) > 1 || len(c.Exclude) > 0 || c.Follow {
 		return nil, usage(errors.New("standard input (-) is sent alone"))
 	}
-	name := cmp.Or(c.Name, "stdin")
+	name := cmp.Or(c.As, "stdin")
 	if err := transfer.CheckName(name); err != nil {
 		return nil, usage(err)
 	}
@@ -107,7 +108,7 @@ func (c *sendCmd) compress(conn *tcppunch.Conn) transfer.Compress {
 	switch {
 	case c.Compress == "on":
 		return transfer.CompressOn
-	case c.Compress == "off" || conn.Path().Kind == tcppunch.KindPrivate:
+	case c.Compress == "off" || slices.Contains([]tcppunch.Kind{tcppunch.KindLAN, tcppunch.KindPrivate}, conn.Path().Kind):
 		return transfer.CompressOff
 	}
 	return transfer.CompressAuto

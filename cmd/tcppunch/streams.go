@@ -20,7 +20,7 @@ func (s *session) streams(conn *tcppunch.Conn) (extra func(context.Context, *tra
 	x := &striping{out: s.out}
 	switch w := s.way.(type) {
 	case *roomWay:
-		x.stun, x.sockets = w.flags.stun(w.common.STUN), w.flags.Sockets
+		x.stun, x.sockets = w.flags.stunUsed(w.common.STUN), w.flags.Sockets
 	case *peerWay:
 		if len(w.common.STUN) > 0 {
 			x.stun = stunServers(w.common.STUN)

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tcppunch/tcppunch/lanfind"
+	"github.com/tcppunch/tcppunch/tcppunch"
+)
+
+// lanFlags are the flags of commands that look for a peer on the local network.
+type lanFlags struct {
+	Name  *string `placeholder:"NAME" help:"Name of this machine, as neighbours on the local network see it. The host's unless said; '' for none."`
+	LAN   bool    `name:"lan" default:"true" negatable:"" env:"TCPPUNCH_LAN" help:"Look for the other side on the local network too."`
+	Sweep string  `default:"auto" enum:"auto,on,off" help:"Whether to ask every address of the local network where multicast shows nobody: auto, on, or off."`
+}
+
+// nickname is the name that neighbours are told, or "".
+func (f *lanFlags) nickname() string {
+	if f.Name != nil {
+		return *f.Name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func (f *lanFlags) sweep() (s lanfind.Sweep) {
+	_ = s.UnmarshalText([]byte(f.Sweep)) // the flag has no other values
+	return s
+}
+
+// A lanLook announces this side on the local network and looks for peers there.
+type lanLook struct {
+	flags   *lanFlags
+	service lanfind.Service // but for the port
+	room    string          // only who waits in it counts, unless it is empty
+	match   func(lanfind.Peer) bool
+	failed  func(error) // called when there is no way to look, or no longer
+	out     *output
+}
+
+// open takes a port, and announces it and looks until stop is called. What it finds is
+// what the Near is told.
+func (l *lanLook) open(ctx context.Context) (near *tcppunch.Near, stop func(), err error) {
+	near, err = tcppunch.ListenNear(ctx, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.service.Port = near.Port()
+	ctx, cancel := context.WithCancel(ctx)
+	peers := make(chan []netip.AddrPort)
+	near.Peers = peers
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.look(ctx, peers)
+	}()
+	return near, func() {
+		cancel()
+		<-done
+		near.Close() //nolint:errcheck // most likely it is closed already
+	}, nil
+}
+
+// secondTime is how long a neighbour is tried at the address where it was heard, until it is
+// at all others too: each connection with somebody else is a guess at the words for them.
+const secondTime = 700 * time.Millisecond
+
+// look tells of all peers, each time that there is a change.
+func (l *lanLook) look(ctx context.Context, tell chan<- []netip.AddrPort) {
+	events := make(chan lanfind.Event)
+	go func() {
+		defer close(events)
+		l.browse(ctx, events)
+	}()
+	known := map[string]*neighbour{}
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			l.take(known, e)
+		case <-t.C:
+		}
+		addrs, due := candidates(known, time.Now())
+		select {
+		case tell <- addrs:
+		case <-ctx.Done():
+			continue // until there are no more events
+		}
+		if !due.IsZero() {
+			t.Reset(time.Until(due))
+		}
+	}
+}
+
+// browse passes on what happens.
+func (l *lanLook) browse(ctx context.Context, events chan<- lanfind.Event) {
+	opt := &lanfind.Options{Announce: &l.service, Room: l.room, Sweep: l.flags.sweep(), Trace: &lanfind.Trace{
+		Problem: func(err error) { l.out.detail("local network: %s", shown(err)) },
+	}}
+	for event, err := range lanfind.Browse(ctx, opt) {
+		if err != nil {
+			l.failed(err)
+			return
+		}
+		select {
+		case events <- event:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A neighbour is a peer that was found.
+type neighbour struct {
+	lanfind.Peer
+	found time.Time
+}
+
+// take notes what has happened.
+func (l *lanLook) take(known map[string]*neighbour, e lanfind.Event) {
+	p := e.Peer
+	l.out.detail("local network: %v %s at %v, by %v", e.Kind, shownPeer(p), p.Addrs, p.Via)
+	switch n := known[p.ID]; {
+	case e.Kind == lanfind.Gone || l.match != nil && !l.match(p):
+		delete(known, p.ID)
+	case n != nil:
+		n.Peer = p
+	default:
+		known[p.ID] = &neighbour{p, time.Now()}
+	}
+}
+
+// shownPeer is how a peer is called on the screen.
+func shownPeer(p lanfind.Peer) string { return cmp.Or(p.Name, p.ID) }
+
+// candidates are the addresses of peers to try, in an order in which none of them is shut
+// out by one that announces many: by turns one of each host that was heard, of its programs
+// by turns, and of each of these the likeliest first; the others only when a peer has been
+// there for a while. due is when there will be more, or zero.
+func candidates(known map[string]*neighbour, now time.Time) (all []netip.AddrPort, due time.Time) {
+	hosts := map[netip.Addr][]*neighbour{}
+	for _, n := range known {
+		if len(n.Addrs) > 0 {
+			hosts[n.Addrs[0].Addr()] = append(hosts[n.Addrs[0].Addr()], n)
+		}
+	}
+	var queues [][]netip.AddrPort
+	for _, ns := range hosts {
+		slices.SortFunc(ns, func(a, b *neighbour) int { return cmp.Or(a.found.Compare(b.found), cmp.Compare(a.ID, b.ID)) })
+		var of [][]netip.AddrPort
+		for _, n := range ns {
+			second := n.found.Add(secondTime)
+			switch {
+			case !now.Before(second):
+				of = append(of, n.Addrs)
+				continue
+			case due.IsZero() || second.Before(due):
+				due = second
+			}
+			of = append(of, n.Addrs[:1])
+		}
+		queues = append(queues, byTurns(of))
+	}
+	slices.SortFunc(queues, func(a, b []netip.AddrPort) int { return a[0].Compare(b[0]) })
+	for _, a := range byTurns(queues) {
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all, due
+}
+
+// byTurns takes the first of each, then the second of each, and so on.
+func byTurns[T any](lists [][]T) (all []T) {
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, l := range lists {
+			if i < len(l) {
+				all, more = append(all, l[i]), true
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tcppunch/tcppunch/lanfind"
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+)
+
+// office is a network without a way out, with a real firewall in each host.
+func office(t *testing.T, firewall natlab.Firewall, names ...string) []*side {
+	t.Helper()
+	top := natlab.Topology{IPv6: true, LANs: []natlab.LAN{{Name: "office"}}}
+	for _, name := range names {
+		top.Hosts = append(top.Hosts, natlab.Host{Name: name, Behind: "office", Firewall: firewall, Link: natlab.Link{Delay: time.Millisecond / 4}})
+	}
+	lab := natlab.New(t, top)
+	var sides []*side
+	for _, name := range names {
+		sides = append(sides, newSide(t, lab.Host(name)))
+	}
+	return sides
+}
+
+// allowMulticast lets multicast DNS through the firewall of a host.
+func (s *side) allowMulticast() {
+	s.t.Helper()
+	for _, group := range []string{"ip daddr 224.0.0.251", "ip6 daddr ff02::fb"} {
+		rule := strings.Fields("nft insert rule inet filter input " + group + " udp dport 5353 accept")
+		if r := s.host.Run(rule...); r.Err != nil {
+			s.t.Fatal(r.Err, r.Stderr)
+		}
+	}
+}
+
+// TestLANCode: two hosts find each other by a code alone, with no server and no route to
+// one, whatever their firewalls drop, and connect by simultaneous open.
+func TestLANCode(t *testing.T) {
+	const drop, reject = natlab.DropUnsolicited, natlab.RejectUnsolicited
+	cases := []struct {
+		name      string
+		firewall  natlab.Firewall
+		multicast [2]bool // is let in
+		late      time.Duration
+		within    time.Duration
+	}{
+		{"no firewall", natlab.NoFirewall, [2]bool{true, true}, 0, 2 * time.Second},
+		{"drop but multicast", drop, [2]bool{true, true}, 0, 2 * time.Second},
+		{"drop but multicast, one late", drop, [2]bool{true, true}, 4 * time.Second, 2 * time.Second},
+		{"reject but multicast", reject, [2]bool{true, true}, 0, 2 * time.Second},
+		{"drop", drop, [2]bool{}, 0, 5 * time.Second},
+		{"drop, one late", drop, [2]bool{}, 5 * time.Second, 5 * time.Second},
+		{"drop, one hears multicast", drop, [2]bool{true, false}, 0, 5 * time.Second},
+		{"drop, the other hears multicast", drop, [2]bool{false, true}, 0, 5 * time.Second},
+		{"reject", reject, [2]bool{}, 2 * time.Second, 5 * time.Second},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sides := office(t, c.firewall, "anna", "ben")
+			for i, s := range sides {
+				if c.multicast[i] && c.firewall != natlab.NoFirewall {
+					s.allowMulticast()
+				}
+			}
+			if r := sides[0].host.Run("ip", "route", "show", "default"); r.Stdout != "" {
+				t.Fatalf("a default route: %s", r.Stdout)
+			}
+			file := sides[0].file("file.bin", fileSize)
+			send := sides[0].start("send", "--timeout=30s", file)
+			code := send.code()
+			time.Sleep(c.late)
+			recv := sides[1].start("recv", "--timeout=30s", "--out=out", code)
+			took := wantKind(t, "lan", send, recv, file)
+			t.Logf("found and connected %v after the start", took)
+			if took > c.within {
+				t.Errorf("found and connected after %v, want at most %v", took, c.within)
+			}
+		})
+	}
+}
+
+// TestLANWrongCode: who has other words gets nothing, and both sides hear of it.
+func TestLANWrongCode(t *testing.T) {
+	t.Parallel()
+	sides := office(t, natlab.DropUnsolicited, "anna", "ben", "carla")
+	for _, s := range sides {
+		s.allowMulticast()
+	}
+	file := sides[0].file("file.bin", fileSize)
+	send := sides[0].start("send", "--timeout=30s", file)
+	code := send.code()
+	number, _, _ := strings.Cut(code, "-")
+	wrong := sides[1].start("recv", "--timeout=4s", "--out=out", number+"-yogurt-abdomen")
+	wrong.wantFailure(statusWrongCode, "wrong-code", "has other words")
+	wantOnly(t, sides[1].dir)
+	recv := sides[2].start("recv", "--timeout=30s", "--out=out", code)
+	wantKind(t, "lan", send, recv, file)
+	if n := strings.Count(send.Stderr.String(), "has other words"); n < 1 || n > 6 { // two for each address of the host
+		t.Errorf("the sender tells of %d wrong guesses, want 1 to 6:\n%s", n, send.Stderr)
+	}
+}
+
+// TestLANAndServer: with a server too, the local network is taken where there is one.
+func TestLANAndServer(t *testing.T) {
+	t.Parallel()
+	p := newMeetingPlaceIn(t, natlab.Topology{
+		NATs:  []natlab.NAT{{Name: "home", Hairpin: true, Link: natlab.Link{Delay: oneWay}}},
+		Hosts: []natlab.Host{{Name: "a", Behind: "home", Firewall: natlab.DropUnsolicited}, {Name: "b", Behind: "home", Firewall: natlab.DropUnsolicited}},
+	})
+	for _, s := range []*side{p.a, p.b} {
+		s.allowMulticast()
+	}
+	file := p.a.file("file.bin", fileSize)
+	send := p.a.start("send", "--timeout=30s", file)
+	code := send.code()
+	time.Sleep(3500 * time.Millisecond) // the second of its announcements and the third must be a second past
+	recv := p.b.start("recv", "--timeout=30s", "--out=out", code)
+	t.Logf("connected after %v", wantKind(t, "lan", send, recv, file))
+}
+
+// TestNothingLeaves: without a server not one packet goes to the default route.
+func TestNothingLeaves(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var away []string // packets that went to the NAT, or further
+	lan := netip.MustParsePrefix("192.168.1.0/24")
+	lab := natlab.NewWith(t, natlab.Topology{
+		NATs: []natlab.NAT{{Name: "home"}},
+		Hosts: []natlab.Host{
+			{Name: "anna", Behind: "home", Firewall: natlab.DropUnsolicited}, {Name: "ben", Behind: "home", Firewall: natlab.DropUnsolicited},
+		},
+	}, &natlab.Options{Tap: func(c natlab.Capture) {
+		_, dst := c.Addrs()
+		here := lan.Contains(dst.Addr()) || dst.Addr().IsMulticast()
+		if c.Where == "home" && (c.Side == natlab.Outside || !c.Inbound && !here) {
+			mu.Lock()
+			defer mu.Unlock()
+			away = append(away, c.String())
+		}
+	}})
+	if got := lab.NAT("home").LAN(); got != lan {
+		t.Fatalf("the network is %v", got)
+	}
+	anna, ben := newSide(t, lab.Host("anna")), newSide(t, lab.Host("ben"))
+	anna.allowMulticast()
+	if r := anna.host.Run("ip", "route", "show", "default"); r.Stdout == "" {
+		t.Fatal("there is no default route")
+	}
+	file := anna.file("file.bin", fileSize)
+	send := anna.start("send", "--timeout=30s", "--streams=2", file)
+	recv := ben.start("recv", "--timeout=30s", "--out=out", send.code())
+	wantKind(t, "lan", send, recv, file)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(away) > 0 {
+		t.Errorf("%d packets left the network: %q", len(away), away[:min(len(away), 5)])
+	}
+}
+
+// TestCandidates: who announces much keeps nobody else out.
+func TestCandidates(t *testing.T) {
+	at := func(s string) []netip.AddrPort {
+		var as []netip.AddrPort
+		for f := range strings.FieldsSeq(s) {
+			as = append(as, netip.MustParseAddrPort(f))
+		}
+		return as
+	}
+	now := time.Now()
+	old, young := now.Add(-time.Minute), now.Add(-time.Millisecond)
+	cases := []struct {
+		name string
+		ns   []neighbour
+		want string
+		due  time.Duration
+	}{
+		{"nobody", nil, "", 0},
+		{"an old one", []neighbour{{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 [fe80::1%e]:1")}, old}}, "10.0.0.1:1 [fe80::1%e]:1", 0},
+		{"a young one", []neighbour{{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 [fe80::1%e]:1")}, young}}, "10.0.0.1:1", secondTime - time.Millisecond},
+		{"a crowd on one host", []neighbour{
+			{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 10.0.0.7:1")}, old}, {lanfind.Peer{ID: "b", Addrs: at("10.0.0.1:2")}, old},
+			{lanfind.Peer{ID: "c", Addrs: at("10.0.0.1:3")}, old}, {lanfind.Peer{ID: "d", Addrs: at("10.0.0.2:1 10.0.0.2:9")}, now},
+		}, "10.0.0.1:1 10.0.0.2:1 10.0.0.1:2 10.0.0.1:3 10.0.0.7:1", secondTime},
+		{"twice the same", []neighbour{
+			{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1")}, old}, {lanfind.Peer{ID: "b", Addrs: at("10.0.0.1:1")}, old},
+		}, "10.0.0.1:1", 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			known := map[string]*neighbour{}
+			for _, n := range c.ns {
+				known[n.ID] = &n
+			}
+			got, due := candidates(known, now)
+			if !slices.Equal(got, at(c.want)) {
+				t.Errorf("got %v, want %s", got, c.want)
+			}
+			if c.due == 0 != due.IsZero() || c.due != 0 && due.Sub(now) != c.due {
+				t.Errorf("the next at %v, want %v", due.Sub(now), c.due)
+			}
+		})
+	}
+}
