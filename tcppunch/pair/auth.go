@@ -60,6 +60,10 @@ type Auth struct {
 	// ByKey is called, if it is not nil, before Run returns nil because both sides have the same key. There is no need to go on
 	// with [CheckWords] then.
 	ByKey func() `json:"-"`
+	// Spend is called, if it is not nil, right before this side's proof of the words goes out, with which the peer can test one
+	// guess. Its error ends Run instead. So who counts guesses here, and gives those back for which Run returned nil, has none too
+	// many, however many connections there are at once.
+	Spend func() error `json:"-"`
 }
 
 // Run authenticates conn, an encrypted connection whose peer is not yet known, and leaves it open. Exactly one of the two
@@ -79,7 +83,7 @@ func (a Auth) Run(ctx context.Context, conn net.Conn, initiator bool, exporter [
 	if err := checkExporter(exporter); err != nil {
 		return err
 	}
-	r := run{conn: conn, secret: a.Secret, known: a.Key, label: label, binding: exporter}
+	r := run{conn: conn, secret: a.Secret, known: a.Key, label: label, binding: exporter, spend: a.Spend}
 	err := r.judge(guarded(ctx, conn, 0, func() error { return r.play(initiator) }))
 	if err != nil {
 		return fmt.Errorf("authenticating: %w", err)
@@ -103,6 +107,7 @@ type run struct {
 	secret     Secret
 	known      Key    // from before, or none
 	label      string // of the protocol that the proofs are for
+	spend      func() error
 	binding    []byte // what both sides know of where they are, and an attacker elsewhere does not share
 	transcript []byte // the bodies so far, in the order in which they are said
 	key        []byte // from CPace
@@ -187,6 +192,9 @@ func (r *run) finish(state *cpace.State) error {
 	if err != nil {
 		return err
 	}
+	if err := r.spends(); err != nil {
+		return err
+	}
 	// Sent before judging, so that the peer learns of wrong words too. It tells nobody anything more: the peer's
 	// element is fixed by now, and with it the one guess that it can test.
 	sent := write(r.conn, message(kindProof, mine...))
@@ -194,6 +202,14 @@ func (r *run) finish(state *cpace.State) error {
 		return ErrWrongWords
 	}
 	return sent
+}
+
+// spends says that the peer is going to be able to test a guess.
+func (r *run) spends() error {
+	if r.spend == nil {
+		return nil
+	}
+	return r.spend()
 }
 
 func (r *run) respond() error {
@@ -265,6 +281,9 @@ func (r *run) reply(hello, start []byte) error {
 	r.note(mine)
 	want, err := r.proof("initiator")
 	if err != nil {
+		return err
+	}
+	if err := r.spends(); err != nil {
 		return err
 	}
 	r.exposed = true // from the first byte on, whether or not the write succeeds

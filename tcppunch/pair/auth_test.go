@@ -353,3 +353,41 @@ func (c *canned) Write(b []byte) (int, error)      { return len(b), nil }
 func (c *canned) SetDeadline(time.Time) error      { return nil }
 func (c *canned) SetReadDeadline(time.Time) error  { return nil }
 func (c *canned) SetWriteDeadline(time.Time) error { return nil }
+
+// A guess is counted before the peer can test it, and whoever may have no more learns nothing.
+func TestAuthSpend(t *testing.T) {
+	words, other := secret(t, "abdomen-yogurt", "acid"), secret(t, "abdomen-yogurt", "acorn")
+	enough := errors.New("enough")
+	for _, initiator := range []bool{true, false} {
+		for _, theirs := range []Secret{words, other, {}} {
+			for _, limit := range []error{nil, enough} {
+				a, b := overTLS(t)
+				spent := 0
+				mine := Auth{Secret: words, Spend: func() error { spent++; return limit }}
+				errA, _ := both(t,
+					func(ctx context.Context) error {
+						defer a.conn.Close()
+						return mine.Run(ctx, a.conn, initiator, a.exporter)
+					},
+					func(ctx context.Context) error {
+						defer b.conn.Close()
+						return Auth{Secret: theirs}.Run(ctx, b.conn, !initiator, b.exporter)
+					})
+				want := map[Secret]error{words: nil, other: ErrWrongWords, {}: ErrWordsOnOneSide}[theirs]
+				times := 1
+				switch {
+				case theirs.Empty():
+					times = 0
+				case limit != nil:
+					want = enough
+				}
+				if !errors.Is(errA, want) || spent != times {
+					t.Errorf("initiator %t, %v, limit %v: got %v, counted %d, want %v and %d", initiator, theirs, limit, errA, spent, want, times)
+				}
+				if limit != nil && Guess(errA) {
+					t.Errorf("%v is no guess", errA)
+				}
+			}
+		}
+	}
+}
