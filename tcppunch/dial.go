@@ -110,6 +110,9 @@ func (r *race) start(ctx context.Context, cancel context.CancelCauseFunc, local 
 			return nil, err
 		}
 	case len(r.cfg.Peer) > 0:
+		if r.cfg.TTL == 0 {
+			r.cfg.TTL = openerTTL(0, r.cfg.know(ctx, 0), 0)
+		}
 		r.serverless(ctx, local)
 	}
 	return rm.close, nil
@@ -146,7 +149,7 @@ func (r *race) serverless(ctx context.Context, local *Local) {
 		allowed[a.Addr()] = true
 	}
 	for i, ln := range local.tcp.lanes {
-		r.listen(ctx, ln.port, i, first, door{func(a netip.Addr) bool { return allowed[a] }, kindOf})
+		r.listen(ctx, ln.port, i, first, door{func(a netip.AddrPort) bool { return allowed[a.Addr()] }, kindOf, &r.accepted})
 	}
 	ts := serverlessTuples(r.cfg.Peer)
 	r.serverlessUDP(ctx, local, allowed, first)

@@ -38,9 +38,9 @@ type holder struct {
 // errRedial ends an attempt whose role is over.
 var errRedial = errors.New("its slot ended")
 
-// run dials until ctx ends, or a neighbour has had its guesses.
+// run dials until ctx ends, or a neighbour is known to be another one.
 func (h *holder) run(ctx context.Context) {
-	for ctx.Err() == nil && !(h.kind == KindLAN && h.race.out(h.remote.Addr())) {
+	for ctx.Err() == nil && !(h.kind == KindLAN && h.race.nears.out(h.remote)) {
 		pause := h.attempt(ctx)
 		h.wait(ctx, pause)
 	}
@@ -114,7 +114,7 @@ func (h *holder) pause(err error, took time.Duration) time.Duration {
 	case sock.Refused(err):
 		h.refusals++
 		switch {
-		case h.kind == KindLAN && h.refusals <= maxNearKnocks && h.race.knocks.Add(1) <= maxNearKnocksAll,
+		case h.kind == KindLAN && h.race.nears.mayKnock(h.remote.Addr()),
 			h.kind != KindLAN && h.role.technique == Plain && h.race.near() && h.refusals <= maxKnocks:
 			return h.knock(took)
 		case h.refusals > 5:
@@ -136,12 +136,11 @@ func (h *holder) pause(err error, took time.Duration) time.Duration {
 const (
 	// maxKnocks bounds the quick dials of one tuple on a local network.
 	maxKnocks = 320
-	// maxNearKnocks is the same where the two may hear of each other a second or two
-	// apart.
+	// maxNearKnocks is the same for a neighbour's address: the two may hear of each
+	// other a second or two apart.
 	maxNearKnocks = 2000
-	// maxNearKnocksAll bounds those of all tuples on the local network, to whose hosts
-	// anybody there may have led us.
-	maxNearKnocksAll = 6000
+	// maxNearKnocksAll bounds those of all neighbours.
+	maxNearKnocksAll = 30000
 	// inOneGo is how many of them come between two longer pauses.
 	inOneGo = 32
 )

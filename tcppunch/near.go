@@ -4,16 +4,23 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/internal/sock"
 )
 
 const (
-	// maxNear bounds the addresses on the local network that are dialled at once:
-	// neighbours say what they like.
-	maxNear = 64
+	// maxNear bounds the addresses on the local network that are dialled at once, and
+	// maxNearHost those of one IP address: neighbours say what they like.
+	maxNear     = 64
+	maxNearHost = 8
+	// maxNearBad is after how many connections in vain an address is let in less often.
+	maxNearBad = 4
+	// maxNearNoted bounds the addresses of which something is noted.
+	maxNearNoted = 1024
 	// nearLane stands for Near's port where others have their lane's number.
 	nearLane = -1
 	// maxNearPause is the most time between two tries of an address where somebody
@@ -39,10 +46,12 @@ type Near struct {
 	// known then, the likeliest first, and stands for the one before. What is beyond
 	// 64 addresses is not dialled. Required.
 	Peers <-chan []netip.AddrPort
-	// Auth is for connections on the local network what Config.Auth is for others: of
-	// an error that wraps ErrRejected each address has two, and all together sixteen,
-	// which end the Dial. No Signaler vouches for these connections. Default:
-	// everybody passes.
+	// Auth is for connections on the local network what Config.Auth is for others,
+	// but for its errors, none of which ends the Dial: anybody may be there. One that
+	// wraps ErrRejected says that the program at that address and port is a wrong one,
+	// which is not tried again. How many guesses at a secret there may be is for Auth
+	// to count. Once a Signaler has told the peer's certificate, it must be shown here
+	// too. Default: everybody passes.
 	Auth func(ctx context.Context, conn net.Conn, exporter []byte) error
 
 	port *sock.Port
@@ -67,9 +76,12 @@ func (n *Near) Close() error { return n.port.Close() }
 // nearby takes part on the local network until ctx ends.
 func (r *race) nearby(ctx context.Context, n *Near) {
 	links := new(localLinks)
-	r.listen(ctx, n.port, nearLane, forGood(Accepted, 0, 0, time.Now()), door{links.reach, func(netip.Addr) Kind { return KindLAN }})
+	r.listen(ctx, n.port, nearLane, forGood(Accepted, 0, 0, time.Now()), door{
+		open: func(a netip.AddrPort) bool { return links.reach(a.Addr()) && r.nears.welcome(a, time.Now()) },
+		kind: func(netip.Addr) Kind { return KindLAN }, inside: &r.nears.accepted,
+	})
 	r.wg.Go(func() {
-		held := map[netip.AddrPort]context.CancelFunc{}
+		held, peers := map[netip.AddrPort]context.CancelFunc{}, n.Peers
 		defer func() {
 			for _, cancel := range held {
 				cancel()
@@ -77,7 +89,11 @@ func (r *race) nearby(ctx context.Context, n *Near) {
 		}()
 		for {
 			select {
-			case known := <-n.Peers:
+			case known, ok := <-peers:
+				if !ok {
+					peers = nil // there is no more to come
+					continue
+				}
 				r.holdNear(ctx, n, held, known)
 			case <-ctx.Done():
 				return
@@ -88,10 +104,11 @@ func (r *race) nearby(ctx context.Context, n *Near) {
 
 // holdNear dials what is new, and lets go of what is no longer known.
 func (r *race) holdNear(ctx context.Context, n *Near, held map[netip.AddrPort]context.CancelFunc, known []netip.AddrPort) {
-	want := map[netip.AddrPort]bool{}
+	want, of := map[netip.AddrPort]bool{}, map[netip.Addr]int{}
 	for _, a := range known {
-		if a = unmap(a); dialable(a) && len(want) < maxNear {
+		if a = unmap(a); dialable(a) && !want[a] && len(want) < maxNear && of[a.Addr()] < maxNearHost {
 			want[a] = true
+			of[a.Addr()]++
 		}
 	}
 	for a, cancel := range held {
@@ -110,11 +127,79 @@ func (r *race) holdNear(ctx context.Context, n *Near, held map[netip.AddrPort]co
 	}
 }
 
-// out tells whether an address has had its guesses.
-func (r *race) out(a netip.Addr) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.strikes[a] >= maxStrikes
+// nears is what is noted of neighbours in one Dial.
+type nears struct {
+	accepted atomic.Int32 // connections that the listener gave us
+
+	mu     sync.Mutex
+	wrong  map[netip.AddrPort]bool // programs that are not the peer
+	bad    map[netip.Addr]*badHost
+	knocks map[netip.Addr]int // quick dials of an address
+	all    int                // of all
+}
+
+// A badHost is an address that came in vain so often, and is let in again then.
+type badHost struct {
+	times int
+	until time.Time
+}
+
+// reject notes that a program is not the peer.
+func (n *nears) reject(a netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.wrong == nil || len(n.wrong) >= maxNearNoted {
+		n.wrong = map[netip.AddrPort]bool{}
+	}
+	n.wrong[a] = true
+}
+
+// out tells whether a program is known not to be the peer.
+func (n *nears) out(a netip.AddrPort) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.wrong[a]
+}
+
+// vain notes that a connection that came from an address was of no use: what each costs
+// must not add up.
+func (n *nears) vain(a netip.Addr, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.bad == nil || len(n.bad) >= maxNearNoted {
+		n.bad = map[netip.Addr]*badHost{}
+	}
+	b := n.bad[a]
+	if b == nil {
+		b = new(badHost)
+		n.bad[a] = b
+	}
+	if b.times++; b.times >= maxNearBad {
+		b.until = now.Add(nearPause(b.times - maxNearBad))
+	}
+}
+
+// welcome tells whether a connection from an address may come in.
+func (n *nears) welcome(a netip.AddrPort, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.bad[a.Addr()]
+	return !n.wrong[a] && (b == nil || !now.Before(b.until))
+}
+
+// mayKnock counts a quick dial of an address, or refuses it: anybody may have led us there.
+func (n *nears) mayKnock(a netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.knocks == nil {
+		n.knocks = map[netip.Addr]int{}
+	}
+	if n.knocks[a] >= maxNearKnocks || n.all >= maxNearKnocksAll {
+		return false
+	}
+	n.knocks[a]++
+	n.all++
+	return true
 }
 
 // nearPause is how long to stay away from an address where so many connections in
@@ -139,17 +224,21 @@ func (l *localLinks) reach(a netip.Addr) bool {
 	defer l.mu.Unlock()
 	if time.Since(l.seen) > linksFresh {
 		l.seen, l.routes = time.Now(), nil
-		addrs, _ := net.InterfaceAddrs() // without, nobody is
-		for _, i := range addrs {
-			if p, err := netip.ParsePrefix(i.String()); err == nil {
-				l.routes = append(l.routes, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()))
+		ifs, _ := net.Interfaces() // without, nobody is near
+		for _, i := range ifs {
+			if i.Flags&net.FlagPointToPoint == 0 { // else it is a tunnel to somewhere
+				l.add(i)
 			}
 		}
 	}
-	for _, p := range l.routes {
-		if p.Contains(a) {
-			return true
+	return slices.ContainsFunc(l.routes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func (l *localLinks) add(i net.Interface) {
+	addrs, _ := i.Addrs() // it has just gone
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			l.routes = append(l.routes, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()))
 		}
 	}
-	return false
 }

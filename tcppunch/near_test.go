@@ -119,8 +119,8 @@ func TestNearList(t *testing.T) {
 	}
 }
 
-// Sixteen wrong guesses on the local network end the Dial, two of one address do not.
-func TestNearGuesses(t *testing.T) {
+// A program that is not the peer is not tried again, and does not end the Dial.
+func TestNearWrong(t *testing.T) {
 	a, b, tell, at := neighbours(t)
 	wrong := errors.New("other words")
 	var guesses atomic.Int32
@@ -145,8 +145,8 @@ func TestNearGuesses(t *testing.T) {
 			t.Errorf("got %v, want the end of time, and what was wrong", err)
 		}
 	}
-	if n := guesses.Load(); n < 2 || n > 2*maxStrikes {
-		t.Errorf("%d guesses on both sides, want 2 to %d", n, 2*maxStrikes)
+	if n := guesses.Load(); n < 2 || n > 2*maxTrying {
+		t.Errorf("%d guesses on both sides, want 2, or some that ran at the same time", n)
 	}
 }
 
@@ -211,5 +211,45 @@ func TestMeetFails(t *testing.T) {
 	defer cancel()
 	if _, err := Dial(ctx, b); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What neighbours cause is bounded.
+func TestNears(t *testing.T) {
+	var n nears
+	now := time.Now()
+	a, b := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.1:2")
+	if n.reject(a); !n.out(a) || n.welcome(a, now) || n.out(b) || !n.welcome(b, now) {
+		t.Error("one program is out, another of its host is not")
+	}
+	for range maxNearBad {
+		if !n.welcome(b, now) {
+			t.Error("kept out too soon")
+		}
+		n.vain(b.Addr(), now)
+	}
+	if n.welcome(b, now.Add(nearPause(0)-time.Millisecond)) || !n.welcome(b, now.Add(nearPause(0))) {
+		t.Error("an address that comes in vain must wait, and not for good")
+	}
+	for range 100 {
+		n.vain(b.Addr(), now)
+	}
+	if !n.welcome(b, now.Add(maxNearPause)) {
+		t.Errorf("kept out for more than %v", maxNearPause)
+	}
+	for i := range 10 * maxNearNoted {
+		ip := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		n.vain(ip, now)
+		n.reject(netip.AddrPortFrom(ip, 1))
+	}
+	if len(n.bad) > maxNearNoted || len(n.wrong) > maxNearNoted {
+		t.Errorf("%d and %d addresses are noted", len(n.bad), len(n.wrong))
+	}
+	knocks := 0
+	for n.mayKnock(b.Addr()) {
+		knocks++
+	}
+	if knocks != maxNearKnocks || !n.mayKnock(netip.MustParseAddr("10.0.0.9")) {
+		t.Errorf("%d quick dials of one address, want %d", knocks, maxNearKnocks)
 	}
 }

@@ -116,7 +116,7 @@ func (r *race) choose(ctx context.Context, ready []*link) (*link, error) {
 // that it could begin with.
 func (r *race) headStart(connected bool) <-chan time.Time {
 	r.mu.Lock()
-	searches, start := r.searches, r.known
+	searches, start, planned := r.searches, r.known, r.planned
 	r.mu.Unlock()
 	if !r.cfg.room() {
 		if !connected {
@@ -127,7 +127,7 @@ func (r *race) headStart(connected bool) <-chan time.Time {
 			start = time.Unix(0, first)
 		}
 	}
-	if start.IsZero() {
+	if r.cfg.room() && !planned {
 		return nil
 	}
 	return time.After(time.Until(start.Add(r.cfg.headStart(searches))))

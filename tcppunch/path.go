@@ -83,7 +83,7 @@ type Attempt struct {
 	Kind      Kind
 	Technique Technique
 	TTL       int // of an opener's SYN; 0 is the system's own
-	Lane      int // which local port, or for which of them a fresh one stands
+	Lane      int // which local port, or for which of them a fresh one stands; -1: Near's
 	Round     int // in a room the round, else the slot since the start
 	Start     time.Time
 	Connected time.Time // zero until TCP is connected
@@ -109,7 +109,8 @@ type Path struct {
 	Lane, Round   int
 	// Punch is, with a Signaler, the time from knowing the peer's addresses
 	// to the authenticated connection; serverless, from this side's first SYN
-	// of the slot that succeeded; on the local network, from that to this address.
+	// of the slot that succeeded; on the local network, from the first SYN to this
+	// address, or from when it was accepted.
 	Punch time.Duration
 	// RTT is the round trip, as the TLS handshake took it: a little too long
 	// rather than too short.

@@ -22,7 +22,7 @@ import (
 const (
 	// handshakeTime bounds TLS and Auth on one connection.
 	handshakeTime = 15 * time.Second
-	// maxAccepted bounds the accepted connections in all.
+	// maxAccepted bounds the accepted connections, and those of neighbours once more.
 	maxAccepted = 64
 	// maxTrying bounds the connections with one address that are not yet
 	// authenticated, together with its failed authentications. Two honest
@@ -44,27 +44,26 @@ type race struct {
 	controller bool             // with SideEither, of what was nominated
 	preface    [prefaceLen]byte // of SideEither
 
-	// set before any connection is run that is not Near's
-	pin fingerprint
-
 	links    chan *link    // authenticated connections
 	peerSeen chan struct{} // a SYN of the peer's has come
 	rejected chan error    // the peer failed Auth
 	noTCP    chan struct{} // closed when TCP is known to lead nowhere
+	accepted atomic.Int32  // connections that listeners gave us, but for Near's
 	udpFirst atomic.Int64  // when a UDP path was valid, in Unix nanoseconds
-	knocks   atomic.Int64  // on the local network, so far
+	nears    nears
 	wg       sync.WaitGroup
 
 	mu         sync.Mutex
-	known      time.Time // when the peer's addresses were known; zero until then
-	samePublic bool      // both sides have one public address
-	finished   bool      // nothing may be started any more
-	searches   bool      // TCP has to find a port by chance
+	pin        fingerprint // set before any connection is run that is not Near's
+	known      time.Time   // when the peer's addresses were known; zero until then
+	samePublic bool        // both sides have one public address
+	finished   bool        // nothing may be started any more
+	planned    bool        // in a room: it is known what TCP has to do
+	searches   bool        // TCP has to find a port by chance
 	udp        datagrams
 	log        attemptLog
 	dialling   map[Kind]int // attempts in connect
 	shaking    map[Kind]int // connections in TLS or Auth
-	accepted   int          // connections that listeners gave us
 	trying     map[netip.Addr]int
 	strikes    map[netip.Addr]int
 	strikesAll int
@@ -111,11 +110,21 @@ func (r *race) hold(ctx context.Context, t tuple, at timetable) (begun <-chan st
 
 // A door says who may come in at a listener.
 type door struct {
-	open func(netip.Addr) bool
-	kind func(netip.Addr) Kind
+	open   func(netip.AddrPort) bool
+	kind   func(netip.Addr) Kind
+	inside *atomic.Int32 // how many are
 }
 
-func anybody(netip.Addr) bool { return true }
+func anybody(netip.AddrPort) bool { return true }
+
+// admit counts one who comes in, or refuses it.
+func (d *door) admit() bool {
+	if d.inside.Add(1) > maxAccepted {
+		d.inside.Add(-1)
+		return false
+	}
+	return true
+}
 
 // listen accepts on a lane until ctx ends.
 func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetable, d door) {
@@ -134,7 +143,7 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 					continue
 				}
 				from := remoteAddr(conn)
-				if !d.open(from.Addr()) || !r.admit() {
+				if !d.open(from) || !d.admit() {
 					sock.Discard(conn)
 					continue
 				}
@@ -145,29 +154,12 @@ func (r *race) listen(ctx context.Context, port *sock.Port, lane int, at timetab
 					Lane: lane, Round: role.round, Start: now, Connected: now,
 				}
 				r.wg.Go(func() {
-					defer r.release()
+					defer d.inside.Add(-1)
 					r.run(conn, a, role.began)
 				})
 			}
 		})
 	}
-}
-
-// admit counts an accepted connection, or refuses it.
-func (r *race) admit() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.accepted >= maxAccepted {
-		return false
-	}
-	r.accepted++
-	return true
-}
-
-func (r *race) release() {
-	r.mu.Lock()
-	r.accepted--
-	r.mu.Unlock()
 }
 
 // try counts a connection that is to be authenticated, or refuses it: each may
@@ -194,8 +186,8 @@ func (r *race) tried(from netip.Addr) {
 // or the race ends.
 func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 	ctx := r.life
-	_, auth := r.trust(a)
-	guessing := auth != nil // else a certificate decides, or nothing
+	pin, auth := r.trust(a)
+	guessing := pin.isZero() || auth != nil // else a certificate decides, which nobody guesses
 	if guessing && !r.try(a.Remote.Addr()) {
 		discard(raw)
 		return
@@ -242,7 +234,7 @@ func (r *race) punchedFrom(a Attempt, began time.Time) time.Time {
 	switch {
 	case a.Kind == KindLAN && a.Technique == Accepted:
 		return a.Start
-	case a.Kind != KindLAN && r.cfg.room(), began.Before(r.known): // the slot may be older than this Dial
+	case a.Kind != KindLAN && (r.cfg.room() || began.Before(r.known)): // the slot may be older than this Dial
 		return r.known
 	}
 	return began
@@ -250,8 +242,10 @@ func (r *race) punchedFrom(a Attempt, began time.Time) time.Time {
 
 // trust is which certificate a connection must show, and what else decides about it.
 func (r *race) trust(a Attempt) (pin fingerprint, auth func(context.Context, net.Conn, []byte) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if a.Kind == KindLAN {
-		return fingerprint{}, r.cfg.Near.Auth
+		return r.pin, r.cfg.Near.Auth
 	}
 	return r.pin, r.cfg.Auth
 }
@@ -381,7 +375,7 @@ func (r *race) controls(ctx context.Context, raw net.Conn) (bool, error) {
 func (r *race) judge(p roundPlan, over string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.searches = r.searches || p.searches()
+	r.searches, r.planned = r.searches || p.searches(), true
 	select {
 	case <-r.noTCP:
 	default:
@@ -396,10 +390,17 @@ func (r *race) judge(p roundPlan, over string) {
 // peer who has another secret. Elsewhere it may be another host that happens to
 // have the peer's private address, or any neighbour.
 func (r *race) failed(a Attempt, err error) {
+	rejected := errors.Is(err, ErrRejected)
+	near := a.Kind == KindLAN
+	switch {
+	case near && rejected:
+		r.nears.reject(a.Remote)
+	case near && a.Technique == Accepted:
+		r.nears.vain(a.Remote.Addr(), time.Now())
+	}
 	r.mu.Lock()
 	r.log.add(a, err)
-	rejected := errors.Is(err, ErrRejected)
-	if rejected {
+	if rejected && !near {
 		r.strikes[a.Remote.Addr()]++
 		r.strikesAll++
 	}
@@ -408,7 +409,7 @@ func (r *race) failed(a Attempt, err error) {
 	if f := r.cfg.Trace.Failed; f != nil {
 		f(a, err)
 	}
-	if rejected && (enough || a.Kind != KindLAN && (len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr())) {
+	if rejected && !near && (enough || len(r.cfg.Peer) == 0 || a.Remote.Addr() == r.cfg.Peer[0].Addr()) {
 		select {
 		case r.rejected <- err:
 		default:

@@ -260,8 +260,11 @@ func (rm *room) learn(m message) error {
 		rm.peerICE = *m.ICE
 	}
 	fp := fingerprint(m.Fingerprint)
-	if !r.pin.isZero() {
-		if fp != r.pin {
+	r.mu.Lock()
+	pin := r.pin
+	r.mu.Unlock()
+	if !pin.isZero() {
+		if fp != pin {
 			return fmt.Errorf("%w: another certificate in round %d", errMessage, m.Round)
 		}
 		return nil
@@ -269,7 +272,9 @@ func (rm *room) learn(m message) error {
 	if fp == r.id.fp || fp.isZero() {
 		return fmt.Errorf("%w: its certificate is our own", errMessage)
 	}
+	r.mu.Lock()
 	r.pin = fp
+	r.mu.Unlock()
 	r.knows()
 	return nil
 }
@@ -295,7 +300,7 @@ func (rm *room) begin(ctx context.Context, rd *round) {
 	rd.ctx, rm.end = context.WithCancel(ctx)
 	now := time.Now()
 	for i, l := range rd.local.tcp.lanes {
-		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), door{anybody, kindOf})
+		r.listen(ctx, l.port, i, forGood(Accepted, 0, rd.n, now), door{anybody, kindOf, &r.accepted})
 	}
 	s := situation{side: r.cfg.Side, round: rd.n, ttl: rd.ttl, sockets: r.cfg.Sockets, mine: rd.mine, theirs: rm.peer}
 	rd.plan = plan(s)

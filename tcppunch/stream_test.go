@@ -42,7 +42,7 @@ func TestHeadStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNominators(t)
 				c := n.controller
-				c.cfg.Via, c.cfg.HeadStart, c.cfg.Signaler, c.known = tt.cfg.Via, tt.cfg.HeadStart, noSignaler{}, time.Now()
+				c.cfg.Via, c.cfg.HeadStart, c.cfg.Signaler, c.known, c.planned = tt.cfg.Via, tt.cfg.HeadStart, noSignaler{}, time.Now(), true
 				begin := time.Now()
 				gotC, gotO := n.start(c), n.start(n.other)
 				kc, ko := n.connectBy("kcp", KindPublic)
