@@ -43,7 +43,8 @@ Without a server, with each other's address; the same on both sides:
   tcppunch bench --peer 203.0.113.20:7070/otter-lamp-sofa
   tcppunch bench --peer 203.0.113.10:7070/otter-lamp-sofa
 
-On one local network, through the firewalls of both machines:
+On one local network, through the firewalls of both machines, if no server is
+configured:
 
   tcppunch bench
   tcppunch bench 4821-otter-lamp
@@ -158,7 +159,7 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rendezvous{flags: &c.codeFlags, lan: &c.lanFlags, via: c.anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out}
+	r := &rendezvous{flags: &c.codeFlags, lan: &c.lanFlags, via: c.anyWay(), common: m.common, side: tcppunch.SideA, code: code, other: c.otherCommand(), out: m.out, lanGuesses: new(lanGuesses)}
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -60,7 +61,10 @@ func TestNobodyThere(t *testing.T) {
 	t.Run("no program", func(t *testing.T) {
 		t.Parallel()
 		h := newHomes(t, natlab.NAT{}, natlab.NAT{})
-		send := h.a.start("send", "--timeout=3s", "--peer", h.toB+words, h.a.file("file.bin", 100))
+		send := h.a.start("send", "-v", "--timeout=3s", "--peer", h.toB+words, h.a.file("file.bin", 100))
+		if send.status(); !regexp.MustCompile(`public opener to 203\.0\.113\.20:\d+ from port \d+, round \d, TTL 4\n`).MatchString(send.Stderr.String()) {
+			t.Error("no SYN was one that opens only this side's NAT")
+		}
 		send.wantFailure(statusNoPath, "timeout", h.toB, "both run at the same time")
 		if took := time.Since(send.started); took < 3*time.Second || took > 15*time.Second {
 			t.Errorf("ended after %v, want 3 s", took)

@@ -55,9 +55,10 @@ type roomWay struct {
 	given  string
 	out    *output
 
-	typed   bool         // this side's person has given the code
-	code    pair.Code    // none, until the server has handed out a room
-	guesses pair.Guesses // at the code, in all runs of both
+	typed      bool         // this side's person has given the code
+	code       pair.Code    // none, until the server has handed out a room
+	guesses    pair.Guesses // at the code, in the server's room, in all attempts
+	lanGuesses lanGuesses   // the same on the local network
 }
 
 func (w *roomWay) prepare(ctx context.Context) error {
@@ -74,7 +75,16 @@ func (w *roomWay) prepare(ctx context.Context) error {
 }
 
 func (w *roomWay) rendezvous(code pair.Code) *rendezvous {
-	return &rendezvous{flags: &w.flags.codeFlags, lan: w.lan, via: &w.flags.viaFlags, common: w.common, side: w.side, code: code, other: "recv", out: w.out}
+	return &rendezvous{flags: &w.flags.codeFlags, lan: w.lan, via: &w.flags.viaFlags, common: w.common, side: w.side, code: code,
+		other: "recv", out: w.out, lanGuesses: &w.lanGuesses}
+}
+
+// byKey is a rendezvous of two who have the key: nobody guesses that, and the person has
+// been told what is waited for.
+func (w *roomWay) byKey(key pair.Key) *rendezvous {
+	r := w.rendezvous(pair.KeyCode(key))
+	r.quiet, r.lanGuesses = true, nil
+	return r
 }
 
 func (w *roomWay) dial(ctx context.Context, key pair.Key, sure bool) (*tcppunch.Conn, bool, error) {
@@ -84,8 +94,7 @@ func (w *roomWay) dial(ctx context.Context, key pair.Key, sure bool) (*tcppunch.
 	r := w.rendezvous(w.code)
 	r.guesses = w.guesses
 	if sure {
-		r = w.rendezvous(pair.KeyCode(key))
-		r.quiet = true
+		r = w.byKey(key)
 	}
 	conn, err := r.connect(ctx)
 	if !sure {
@@ -93,6 +102,11 @@ func (w *roomWay) dial(ctx context.Context, key pair.Key, sure bool) (*tcppunch.
 	}
 	return conn, sure, err
 }
+
+// claimTime is how long a way has to lead to the end once the other side was met on it.
+const claimTime = 20 * time.Second
+
+var errClaim = errors.New("the other side was met, and did not stay")
 
 // codeDelay is how long nobody has come to the key's room until the code's is tried.
 const codeDelay = 5 * time.Second
@@ -107,10 +121,20 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	defer cancelCode()
 	const nobody, theKey, theCode = 0, 1, 2
 	var claimed atomic.Int32
+	var late atomic.Pointer[time.Timer]
+	defer func() {
+		if t := late.Load(); t != nil {
+			t.Stop()
+		}
+	}()
 	claim := func(who int32, give context.CancelFunc) func() bool {
 		return func() bool {
 			if claimed.CompareAndSwap(nobody, who) {
 				give()
+				late.Store(time.AfterFunc(claimTime, func() {
+					cancelKey()
+					cancelCode()
+				}))
 			}
 			return claimed.Load() == who // more than one connection may show it
 		}
@@ -119,7 +143,7 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	var otherErr error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for p := (pauses{next: codeDelay}); p.wait(byCode) == nil && w.guesses.Failed() < pair.MaxGuesses; {
+		for p := (pauses{next: codeDelay}); p.wait(byCode) == nil && !w.spent(); {
 			r := w.rendezvous(w.code)
 			r.quiet, r.guesses, r.claim = true, w.guesses, claim(theCode, cancelKey)
 			other, otherErr = r.connect(byCode)
@@ -128,8 +152,8 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 			}
 		}
 	})
-	r := w.rendezvous(pair.KeyCode(key))
-	r.quiet, r.claim = true, claim(theKey, cancelCode)
+	r := w.byKey(key)
+	r.claim = claim(theKey, cancelCode)
 	conn, err := r.connect(byKey)
 	if claimed.CompareAndSwap(nobody, theKey) || err == nil {
 		cancelCode() // it is over without anybody having come
@@ -143,10 +167,17 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 		return conn, true, nil
 	case other != nil:
 		return other, false, nil
+	case ctx.Err() == nil && byKey.Err() != nil && byCode.Err() != nil && claimed.Load() != nobody:
+		return nil, false, errClaim
 	case ctx.Err() == nil && byKey.Err() != nil && otherErr != nil:
 		return nil, false, otherErr
 	}
 	return nil, false, err
+}
+
+// spent tells whether there were too many wrong guesses at the code, wherever it is tried.
+func (w *roomWay) spent() bool {
+	return w.guesses.Failed() >= pair.MaxGuesses || w.flags.Server == "" && w.lanGuesses.spent()
 }
 
 func (w *roomWay) name() (id, about string) {
@@ -241,7 +272,7 @@ func (p *pauses) tooSoon(began time.Time) bool {
 // this side is gone, or of the other one, or when it wants to hear of this one again.
 func passing(err error) bool {
 	for _, e := range []error{stunt.ErrSideTaken, stunt.ErrRoomFull, stunt.ErrTakenOver, stunt.ErrDropped, stunt.ErrLimited, stunt.ErrBusy,
-		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent} {
+		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent, errClaim} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -3,9 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"hash/maphash"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tcppunch/tcppunch/lanfind"
@@ -39,11 +42,21 @@ func (f *lanFlags) sweep() (s lanfind.Sweep) {
 // A lanLook announces this side on the local network and looks for peers there.
 type lanLook struct {
 	flags   *lanFlags
-	service lanfind.Service // but for the port
-	room    string          // only who waits in it counts, unless it is empty
-	match   func(lanfind.Peer) bool
-	failed  func(error) // called when there is no way to look, or no longer
+	service lanfind.Service         // but for the port
+	room    string                  // only who waits in it counts, unless it is empty
+	match   func(lanfind.Peer) bool // only who matches; nil for all
+	failed  func(error)             // called when there is no way to look, or no longer
 	out     *output
+
+	wrong chan netip.AddrPort // addresses of programs that are not the peer
+}
+
+// isWrong takes a program that has an address from those that are tried.
+func (l *lanLook) isWrong(a netip.AddrPort) {
+	select {
+	case l.wrong <- a:
+	default: // the engine does not try that address again either
+	}
 }
 
 // open takes a port, and announces it and looks until stop is called. What it finds is
@@ -53,7 +66,7 @@ func (l *lanLook) open(ctx context.Context) (near *tcppunch.Near, stop func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	l.service.Port = near.Port()
+	l.service.Port, l.wrong = near.Port(), make(chan netip.AddrPort, 16)
 	ctx, cancel := context.WithCancel(ctx)
 	peers := make(chan []netip.AddrPort)
 	near.Peers = peers
@@ -90,6 +103,10 @@ func (l *lanLook) look(ctx context.Context, tell chan<- []netip.AddrPort) {
 				return
 			}
 			l.take(known, e)
+		case a := <-l.wrong:
+			for _, n := range known {
+				n.wrong = n.wrong || slices.Contains(n.Addrs, a)
+			}
 		case <-t.C:
 		}
 		addrs, due := candidates(known, time.Now())
@@ -126,6 +143,7 @@ func (l *lanLook) browse(ctx context.Context, events chan<- lanfind.Event) {
 type neighbour struct {
 	lanfind.Peer
 	found time.Time
+	wrong bool // it is not the peer
 }
 
 // take notes what has happened.
@@ -138,49 +156,79 @@ func (l *lanLook) take(known map[string]*neighbour, e lanfind.Event) {
 	case n != nil:
 		n.Peer = p
 	default:
-		known[p.ID] = &neighbour{p, time.Now()}
+		known[p.ID] = &neighbour{Peer: p, found: time.Now()}
 	}
 }
 
 // shownPeer is how a peer is called on the screen.
 func shownPeer(p lanfind.Peer) string { return cmp.Or(p.Name, p.ID) }
 
+const (
+	// maxCandidates is how many addresses are tried at once, as by tcppunch.Near.
+	maxCandidates = 64
+	// rotateTime is how long they are tried when there are more.
+	rotateTime = 5 * time.Second
+)
+
 // candidates are the addresses of peers to try, in an order in which none of them is shut
-// out by one that announces many: by turns one of each host that was heard, of its programs
-// by turns, and of each of these the likeliest first; the others only when a peer has been
-// there for a while. due is when there will be more, or zero.
+// out for long by many that somebody announces: by turns one of each host that was heard, of
+// its programs by turns, and of each of these the likeliest first; the others only when a
+// peer has been there for a while. The order of hosts is one of chance, and another one
+// every few seconds. due is when there will be something else, or zero.
 func candidates(known map[string]*neighbour, now time.Time) (all []netip.AddrPort, due time.Time) {
 	hosts := map[netip.Addr][]*neighbour{}
 	for _, n := range known {
-		if len(n.Addrs) > 0 {
+		if len(n.Addrs) > 0 && !n.wrong {
 			hosts[n.Addrs[0].Addr()] = append(hosts[n.Addrs[0].Addr()], n)
 		}
 	}
-	var queues [][]netip.AddrPort
-	for _, ns := range hosts {
+	soonest := func(t time.Time) {
+		if due.IsZero() || t.Before(due) {
+			due = t
+		}
+	}
+	queues := map[netip.Addr][]netip.AddrPort{}
+	for host, ns := range hosts {
 		slices.SortFunc(ns, func(a, b *neighbour) int { return cmp.Or(a.found.Compare(b.found), cmp.Compare(a.ID, b.ID)) })
 		var of [][]netip.AddrPort
 		for _, n := range ns {
-			second := n.found.Add(secondTime)
-			switch {
-			case !now.Before(second):
+			if second := n.found.Add(secondTime); now.Before(second) {
+				soonest(second)
+				of = append(of, n.Addrs[:1])
+			} else {
 				of = append(of, n.Addrs)
-				continue
-			case due.IsZero() || second.Before(due):
-				due = second
 			}
-			of = append(of, n.Addrs[:1])
 		}
-		queues = append(queues, byTurns(of))
+		queues[host] = byTurns(of)
 	}
-	slices.SortFunc(queues, func(a, b []netip.AddrPort) int { return a[0].Compare(b[0]) })
-	for _, a := range byTurns(queues) {
-		if !slices.Contains(all, a) {
+	turn := now.Truncate(rotateTime)
+	seen := map[netip.AddrPort]bool{}
+	for _, a := range byTurns(shuffled(queues, turn)) {
+		if len(all) == maxCandidates {
+			soonest(turn.Add(rotateTime))
+			break
+		}
+		if !seen[a] {
+			seen[a] = true
 			all = append(all, a)
 		}
 	}
 	return all, due
 }
+
+// shuffled is what hosts have, in an order of hosts that goes by the turn and that nobody
+// else can foresee.
+func shuffled(queues map[netip.Addr][]netip.AddrPort, turn time.Time) (of [][]netip.AddrPort) {
+	rank := func(a netip.Addr) uint64 { return maphash.Comparable(hashSeed(), [2]any{a, turn.UnixNano()}) }
+	hosts := slices.SortedFunc(maps.Keys(queues), func(a, b netip.Addr) int { return cmp.Compare(rank(a), rank(b)) })
+	for _, h := range hosts {
+		of = append(of, queues[h])
+	}
+	return of
+}
+
+// hashSeed is another one in each run.
+var hashSeed = sync.OnceValue(maphash.MakeSeed)
 
 // byTurns takes the first of each, then the second of each, and so on.
 func byTurns[T any](lists [][]T) (all []T) {

@@ -85,10 +85,11 @@ func TestLANCode(t *testing.T) {
 	}
 }
 
-// TestLANWrongCode: who has other words gets nothing, and both sides hear of it.
+// TestLANWrongCode: who has other words gets nothing, both sides hear of it, and whoever has
+// mistyped can try again.
 func TestLANWrongCode(t *testing.T) {
 	t.Parallel()
-	sides := office(t, natlab.DropUnsolicited, "anna", "ben", "carla")
+	sides := office(t, natlab.DropUnsolicited, "anna", "ben")
 	for _, s := range sides {
 		s.allowMulticast()
 	}
@@ -97,12 +98,12 @@ func TestLANWrongCode(t *testing.T) {
 	code := send.code()
 	number, _, _ := strings.Cut(code, "-")
 	wrong := sides[1].start("recv", "--timeout=4s", "--out=out", number+"-yogurt-abdomen")
-	wrong.wantFailure(statusWrongCode, "wrong-code", "has other words")
+	wrong.wantFailure(statusWrongCode, "wrong-code", "at 10.0.1.1 has other words", "Compare the code")
 	wantOnly(t, sides[1].dir)
-	recv := sides[2].start("recv", "--timeout=30s", "--out=out", code)
+	recv := sides[1].start("recv", "--timeout=30s", "--out=out", code)
 	wantKind(t, "lan", send, recv, file)
-	if n := strings.Count(send.Stderr.String(), "has other words"); n < 1 || n > 6 { // two for each address of the host
-		t.Errorf("the sender tells of %d wrong guesses, want 1 to 6:\n%s", n, send.Stderr)
+	if n := strings.Count(send.Stderr.String(), "at 10.0.1.2, tried a wrong code (1 of 16)"); n != 1 || strings.Count(send.Stderr.String(), "Warning") != 1 {
+		t.Errorf("the sender does not tell of one wrong guess:\n%s", send.Stderr)
 	}
 }
 
@@ -174,22 +175,24 @@ func TestCandidates(t *testing.T) {
 	}
 	now := time.Now()
 	old, young := now.Add(-time.Minute), now.Add(-time.Millisecond)
+	is := func(id string, found time.Time, addrs string) neighbour {
+		return neighbour{Peer: lanfind.Peer{ID: id, Addrs: at(addrs)}, found: found}
+	}
+	not := is("x", old, "10.0.0.9:1")
+	not.wrong = true
 	cases := []struct {
 		name string
 		ns   []neighbour
-		want string
+		want string // in any order of hosts
 		due  time.Duration
 	}{
 		{"nobody", nil, "", 0},
-		{"an old one", []neighbour{{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 [fe80::1%e]:1")}, old}}, "10.0.0.1:1 [fe80::1%e]:1", 0},
-		{"a young one", []neighbour{{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 [fe80::1%e]:1")}, young}}, "10.0.0.1:1", secondTime - time.Millisecond},
+		{"an old one", []neighbour{is("a", old, "10.0.0.1:1 [fe80::1%e]:1"), not}, "10.0.0.1:1 [fe80::1%e]:1", 0},
+		{"a young one", []neighbour{is("a", young, "10.0.0.1:1 [fe80::1%e]:1")}, "10.0.0.1:1", secondTime - time.Millisecond},
 		{"a crowd on one host", []neighbour{
-			{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1 10.0.0.7:1")}, old}, {lanfind.Peer{ID: "b", Addrs: at("10.0.0.1:2")}, old},
-			{lanfind.Peer{ID: "c", Addrs: at("10.0.0.1:3")}, old}, {lanfind.Peer{ID: "d", Addrs: at("10.0.0.2:1 10.0.0.2:9")}, now},
+			is("a", old, "10.0.0.1:1 10.0.0.7:1"), is("b", old, "10.0.0.1:2"), is("c", old, "10.0.0.1:3"), is("d", now, "10.0.0.2:1 10.0.0.2:9"),
 		}, "10.0.0.1:1 10.0.0.2:1 10.0.0.1:2 10.0.0.1:3 10.0.0.7:1", secondTime},
-		{"twice the same", []neighbour{
-			{lanfind.Peer{ID: "a", Addrs: at("10.0.0.1:1")}, old}, {lanfind.Peer{ID: "b", Addrs: at("10.0.0.1:1")}, old},
-		}, "10.0.0.1:1", 0},
+		{"twice the same", []neighbour{is("a", old, "10.0.0.1:1"), is("b", old, "10.0.0.1:1")}, "10.0.0.1:1", 0},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -198,6 +201,9 @@ func TestCandidates(t *testing.T) {
 				known[n.ID] = &n
 			}
 			got, due := candidates(known, now)
+			if len(got) > 1 && got[0].Addr() == netip.MustParseAddr("10.0.0.2") {
+				got[0], got[1] = got[1], got[0] // the order of hosts is one of chance
+			}
 			if !slices.Equal(got, at(c.want)) {
 				t.Errorf("got %v, want %s", got, c.want)
 			}
@@ -205,5 +211,30 @@ func TestCandidates(t *testing.T) {
 				t.Errorf("the next at %v, want %v", due.Sub(now), c.due)
 			}
 		})
+	}
+}
+
+// TestCandidatesCrowd: of more hosts than are tried at once, each has its turn.
+func TestCandidatesCrowd(t *testing.T) {
+	now := time.Now()
+	known := map[string]*neighbour{}
+	for i := range 500 {
+		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)
+		known[a.String()] = &neighbour{Peer: lanfind.Peer{ID: a.String(), Addrs: []netip.AddrPort{a}}, found: now.Add(-time.Hour)}
+	}
+	seen := map[netip.AddrPort]bool{}
+	turns := 0
+	for at := now; len(seen) < len(known); turns++ {
+		got, due := candidates(known, at)
+		again, _ := candidates(known, at)
+		if len(got) != maxCandidates || !slices.Equal(got, again) || !due.After(at) || due.Sub(at) > rotateTime {
+			t.Fatalf("%d addresses, the next ones after %v", len(got), due.Sub(at))
+		}
+		for _, a := range got {
+			seen[a] = true
+		}
+		if at = due; turns > 200 {
+			t.Fatalf("after %d turns %d of %d hosts have had one", turns, len(seen), len(known))
+		}
 	}
 }

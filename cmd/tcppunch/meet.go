@@ -29,15 +29,18 @@ const (
 	// lonelyTime is how long somebody with a code waits alone until a wrong number
 	// is likely.
 	lonelyTime = 15 * time.Second
+	// provenTime is how long somebody who has proven the words on the local network has
+	// until the connection there must be chosen.
+	provenTime = 15 * time.Second
 	// oddPause follows an exchange that failed without a guess, times the
 	// number of those so far, so that nobody can make us turn in circles.
 	oddPause    = 100 * time.Millisecond
 	maxOddPause = 3 * time.Second
 )
 
-// find waits at the server for whoever proves to know the words, and returns what carries
-// messages to them, and this side's ports.
-func (r *rendezvous) find(ctx context.Context) (tcppunch.Signaler, *tcppunch.Local, error) {
+// meetAtServer waits at the server for whoever proves to know the words, and returns what
+// carries messages to them, and this side's ports.
+func (r *rendezvous) meetAtServer(ctx context.Context) (tcppunch.Signaler, *tcppunch.Local, error) {
 	if err := r.joinOnce(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -54,9 +57,13 @@ func (r *rendezvous) find(ctx context.Context) (tcppunch.Signaler, *tcppunch.Loc
 		}
 		r.phases.Meet = ms(time.Since(began))
 		r.out.detail("the other side is in the room")
-		local, err := r.meet(ctx, m)
+		local, err := r.pairUp(ctx, m)
 		if err == nil {
 			return r.signals, local, nil
+		}
+		if r.proven.Load() { // on the local network: it has no more use for the room
+			sleep(ctx, provenTime) //nolint:errcheck // seen below
+			r.proven.Store(false)
 		}
 		if err = r.again(ctx, err); err != nil {
 			return nil, nil, err
@@ -88,15 +95,19 @@ func (r *rendezvous) goesOn(err error) bool {
 	if !r.onLAN() || r.flags.serverTyped && !r.quiet {
 		return false
 	}
-	return errors.Is(err, stunt.ErrNoServer) || r.quiet && passing(err)
+	return errors.Is(err, stunt.ErrNoServer) || errors.Is(err, stunt.ErrBusy) || errors.Is(err, stunt.ErrLimited) ||
+		r.drawn && errors.Is(err, stunt.ErrSideTaken) || r.quiet && passing(err)
 }
 
 // noServer notes what is wrong with the server, and says so once.
 func (r *rendezvous) noServer(err error) {
-	if r.serverErr == nil && !r.quiet {
-		r.out.say("Warning: %s. Looking on the local network only, for as long as that lasts.", shown(err))
-	} else {
+	switch {
+	case r.serverErr != nil:
 		r.out.detail("trying again: %s", shown(err))
+	case r.quiet:
+		r.out.say("Still looking: %s.", shown(err))
+	default:
+		r.out.say("Warning: %s. Looking on the local network only, for as long as that lasts.", shown(err))
 	}
 	r.serverErr = err
 }
@@ -185,8 +196,8 @@ func (r *rendezvous) tellLonely() (stop func()) {
 	return func() { t.Stop() }
 }
 
-// meet pairs with whoever is in the room.
-func (r *rendezvous) meet(ctx context.Context, m *stunt.Meeting) (*tcppunch.Local, error) {
+// pairUp pairs with whoever is in the room.
+func (r *rendezvous) pairUp(ctx context.Context, m *stunt.Meeting) (*tcppunch.Local, error) {
 	r.meeting = m
 	if r.alike() {
 		r.side = tcppunch.SideB
@@ -259,10 +270,6 @@ func (e *meetingError) Unwrap() error { return e.error }
 func (r *rendezvous) again(ctx context.Context, err error) error {
 	if ctx.Err() != nil || !errors.As(err, new(*meetingError)) || r.paired && r.claim != nil {
 		return err
-	}
-	if r.known.Load() { // on the local network: it has no more use for the room
-		<-ctx.Done()
-		return ctx.Err()
 	}
 	m := r.meeting
 	broken := errors.Is(err, stunt.ErrPeerLeft) || errors.Is(err, stunt.ErrDisconnected)

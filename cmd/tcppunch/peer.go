@@ -346,7 +346,7 @@ func verbose(out *output) *tcppunch.Trace {
 		},
 		Authenticated: func(a tcppunch.Attempt) { out.detail("authenticated: %v", a) },
 		Failed: func(a tcppunch.Attempt, err error) {
-			if errors.Is(err, tcppunch.ErrRejected) {
+			if errors.Is(err, tcppunch.ErrRejected) && a.Kind != tcppunch.KindLAN { // a neighbour may be anybody
 				out.say("Warning: whoever answers at %v has other words.", a.Remote)
 				return
 			}

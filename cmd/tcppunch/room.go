@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +38,10 @@ type rendezvous struct {
 	out    *output
 	quiet  bool // somebody else has told the person what is waited for
 
+	// lanGuesses counts those at the code on the local network. It is nil for a code that
+	// nobody guesses.
+	lanGuesses *lanGuesses
+
 	// claim is asked, if it is not nil, when the other side has proven the words: where
 	// there are two ways to meet it, only one of them may go on. No meeting follows then.
 	claim func() bool
@@ -46,7 +53,8 @@ type rendezvous struct {
 	guesses   pair.Guesses
 	serverErr error       // why the server is of no use, while that is so
 	told      sync.Once   // what is waited for
-	known     atomic.Bool // the other side has proven the words on the local network
+	proven    atomic.Bool // the other side has proven the words on the local network
+	drawn     bool        // the number was drawn here
 
 	mu   sync.Mutex
 	left bool        // guarded by mu
@@ -138,6 +146,7 @@ func (r *rendezvous) search(ctx context.Context) (*tcppunch.Conn, error) {
 // for a number drawn here: on the local network several may have the same.
 func (r *rendezvous) makeCode(ctx context.Context) error {
 	number := strconv.Itoa(1000 + rand.N(9000))
+	r.drawn = true
 	if r.byServer() {
 		most := joinTime
 		if r.onLAN() && !r.flags.serverTyped {
@@ -146,7 +155,7 @@ func (r *rendezvous) makeCode(ctx context.Context) error {
 		err := r.join(ctx, most)
 		switch {
 		case err == nil:
-			number = r.room.Name()
+			number, r.drawn = r.room.Name(), false
 		case !r.goesOn(err):
 			return err
 		default:
@@ -189,16 +198,17 @@ func (r *rendezvous) alike() bool { return strings.HasPrefix(r.other, "bench") }
 
 // attempt is one Dial, on all ways.
 func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	trying, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	cfg := &tcppunch.Config{Via: r.via.transport(), HeadStart: r.via.HeadStart, Sockets: r.flags.Sockets, Trace: verbose(r.out)}
 	if r.byServer() {
 		cfg.STUN, cfg.NAT = r.flags.stun(r.common.STUN), r.routers.know
 	}
 	r.signals = nil
+	r.proven.Store(false)
 	var met error // how the way by the server has ended
 	if r.onLAN() {
-		near, stop, err := r.look(ctx, cancel)
+		near, stop, err := r.look(trying, end)
 		if err != nil {
 			return nil, err
 		}
@@ -206,13 +216,13 @@ func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
 		cfg.Near = near
 		if r.byServer() {
 			cfg.Meet = func(ctx context.Context) (s tcppunch.Signaler, l *tcppunch.Local, err error) {
-				s, l, met = r.find(ctx)
+				s, l, met = r.meetAtServer(ctx)
 				return s, l, met
 			}
 		}
 	} else {
 		var err error
-		if cfg.Signaler, cfg.Local, err = r.find(ctx); err != nil {
+		if cfg.Signaler, cfg.Local, err = r.meetAtServer(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -220,19 +230,28 @@ func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
 	if r.alike() && !r.byServer() {
 		cfg.Side = tcppunch.SideEither
 	}
-	conn, err := tcppunch.Dial(ctx, cfg)
-	switch cause := context.Cause(ctx); {
-	case err == nil:
-		r.connected(conn)
-		return conn, nil
-	case r.signals != nil:
-		return nil, r.signals.farewell(ctx, err)
-	case cause != nil:
-		return nil, errors.Join(cause, met, err)
-	case met != nil:
-		return nil, met
+	conn, err := tcppunch.Dial(trying, cfg)
+	if err != nil {
+		return nil, r.verdict(ctx, context.Cause(trying), met, err)
 	}
-	return nil, guessedOut(err)
+	r.connected(conn)
+	return conn, nil
+}
+
+// verdict tells what the end of a Dial means. This side may have ended it, for a cause; and
+// the way by the server may have ended with an error of its own.
+func (r *rendezvous) verdict(ctx context.Context, cause, met, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errors.Join(met, err)
+	case cause != nil:
+		return cause
+	case r.signals != nil:
+		return r.signals.farewell(ctx, err)
+	case met != nil:
+		return met
+	}
+	return err
 }
 
 // connected tells of the connection.
@@ -247,9 +266,10 @@ func (r *rendezvous) connected(conn *tcppunch.Conn) {
 
 // look looks for the other side on the local network, until stop is called. If that
 // cannot be done and there is nothing else, it ends the attempt.
-func (r *rendezvous) look(ctx context.Context, end context.CancelCauseFunc) (near *tcppunch.Near, stop func(), err error) {
+func (r *rendezvous) look(ctx context.Context, end context.CancelCauseFunc) (_ *tcppunch.Near, stop func(), _ error) {
+	looking, cancel := context.WithCancel(ctx)
 	l := &lanLook{
-		flags: r.lan, room: r.code.Room(), service: lanfind.Service{Name: r.lan.nickname(), Room: r.code.Room()}, out: r.out,
+		flags: r.lan, room: r.announced(), service: lanfind.Service{Name: r.lan.nickname(), Room: r.announced()}, out: r.out,
 		failed: func(err error) {
 			if !r.byServer() {
 				end(err)
@@ -257,38 +277,90 @@ func (r *rendezvous) look(ctx context.Context, end context.CancelCauseFunc) (nea
 			r.out.detail("not on the local network: %s", shown(err))
 		},
 	}
-	near, stop, err = l.open(ctx)
-	if err == nil {
-		near.Auth = r.authenticate
+	near, over, err := l.open(looking)
+	if err != nil {
+		cancel()
+		return nil, nil, err
 	}
-	return near, stop, err
+	enough := sync.OnceFunc(func() {
+		if !r.byServer() {
+			end(fmt.Errorf("%w (on the local network)", pair.ErrGuessed))
+			return
+		}
+		r.out.say("Warning: there were too many wrong guesses on the local network. Going on by the server alone.")
+		cancel()
+	})
+	near.Auth = func(ctx context.Context, conn net.Conn, exporter []byte) error {
+		from, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		if err != nil {
+			return err
+		}
+		err = r.authenticate(ctx, conn, from, exporter)
+		if pair.Guess(err) {
+			l.isWrong(from)
+			r.tellWrong(from)
+		}
+		if r.lanGuesses != nil && r.lanGuesses.spent() && err != nil {
+			enough()
+		}
+		return err
+	}
+	return near, func() {
+		cancel()
+		over()
+	}, nil
+}
+
+// announced is the room as neighbours are told of it. The name of a room that only a key
+// leads to stays between the two and the server.
+func (r *rendezvous) announced() string {
+	room := r.code.Room()
+	if r.lanGuesses != nil {
+		return room
+	}
+	sum := sha256.Sum256([]byte("tcppunch, on the local network: " + room))
+	return "again-" + hex.EncodeToString(sum[:10])
 }
 
 // authenticate has a neighbour prove that it knows the words.
-func (r *rendezvous) authenticate(ctx context.Context, conn net.Conn, exporter []byte) error {
+func (r *rendezvous) authenticate(ctx context.Context, conn net.Conn, from netip.AddrPort, exporter []byte) error {
 	begins := r.side == tcppunch.SideA
 	if c, ok := conn.(*tcppunch.Conn); ok && r.alike() {
 		begins = c.Controls()
 	}
-	err := pair.Auth{Secret: r.code.Secret()}.Run(ctx, conn, begins, exporter)
+	auth := pair.Auth{Secret: r.code.Secret()}
+	if r.lanGuesses != nil {
+		auth.Spend = func() error { return r.lanGuesses.spend(from.Addr()) }
+	}
+	err := auth.Run(ctx, conn, begins, exporter)
 	switch {
-	case pair.Guess(err):
+	case pair.Guess(err), errors.Is(err, errHostGuesses), errors.Is(err, errLANGuesses):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
 	case err != nil:
 		return err
-	case r.claim != nil && !r.claim():
+	}
+	if r.lanGuesses != nil {
+		r.lanGuesses.giveBack(from.Addr())
+	}
+	if r.claim != nil && !r.claim() {
 		return errOtherWay
 	}
-	r.known.Store(true)
+	r.proven.Store(true)
 	return nil
 }
 
-// guessedOut is what it means that neighbours have failed to prove the words too often.
-func guessedOut(err error) error {
-	if errors.Is(err, tcppunch.ErrRejected) && !errors.Is(err, tcppunch.ErrNoPath) {
-		return fmt.Errorf("%w (on the local network)", pair.ErrGuessed)
+// tellWrong tells once of a program that has other words.
+func (r *rendezvous) tellWrong(from netip.AddrPort) {
+	if r.lanGuesses == nil {
+		return
 	}
-	return err
+	switch all, first := r.lanGuesses.wrong(from); {
+	case !first:
+	case r.owner:
+		r.out.say("Warning: somebody on this network, at %v, tried a wrong code (%d of %d).", from.Addr(), all, maxLANGuesses)
+	default:
+		r.out.say("Warning: whoever is in room %s at %v has other words. Compare the code with the one on the other screen.", r.code.Room(), from.Addr())
+	}
 }
 
 // late tells why the time for the search has passed in vain.
@@ -297,7 +369,7 @@ func (r *rendezvous) late(err error) error {
 	switch {
 	case errors.As(err, &dial) && r.paired:
 		return noPath(dial)
-	case errors.Is(err, tcppunch.ErrRejected):
+	case !r.owner && errors.Is(err, tcppunch.ErrRejected):
 		return &failure{statusWrongCode, "wrong-code", fmt.Errorf("nobody came with this code within %v; who is there in room %s has other words", r.common.Timeout, r.code.Room()),
 			"compare the code with the one on the other screen"}
 	case r.serverErr != nil:
