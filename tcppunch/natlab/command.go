@@ -173,6 +173,14 @@ func (p *Proc) Wait() *Result {
 	return &p.result
 }
 
+// PID is the number of its process, or 0 when it did not start.
+func (p *Proc) PID() int {
+	if p.cmd.Process == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Signal sends a signal to the program's process group.
 func (p *Proc) Signal(s os.Signal) error { return p.cmd.Signal(s) }
 

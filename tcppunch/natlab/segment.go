@@ -42,13 +42,14 @@ func (s *segment) join(w *wire, addrs ...netip.Addr) *member {
 	return m
 }
 
-// accept takes a packet that the member sends. Link-local addresses are learnt, as a switch
-// does it.
+// accept takes a packet that the member sends. Link-local addresses, and those of the network
+// that a host has given itself, are learnt, as a switch does it.
 func (m *member) accept(p *ip.Packet) {
-	if src := source(p.IP()); isLinkLocal6(src) && !m.seg.core && m.seg.members[src] == nil {
-		m.seg.members[src] = m
+	s := m.seg
+	if src := source(p.IP()); !s.core && s.members[src] == nil && (isLinkLocal6(src) || s.prefix.IsValid() && s.prefix.Contains(src)) {
+		s.members[src] = m
 	}
-	m.seg.forward(p, m)
+	s.forward(p, m)
 }
 
 // forward brings p to the member that has its destination. from is the member that sent it, or nil.
