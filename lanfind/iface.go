@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
 )
 
 // maxInterfaces bounds those in use: a machine full of containers has hundreds.
@@ -119,7 +121,7 @@ func (f *Interface) reaches(a netip.Addr) bool {
 func (f *Interface) announced() []netip.Addr {
 	var addrs []netip.Addr
 	for _, p := range f.Addrs {
-		if len(addrs) < maxAddrs {
+		if len(addrs) < dnssd.MaxAddrs {
 			addrs = append(addrs, p.Addr())
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"iter"
 	"net/netip"
 	"time"
+
+	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
 )
 
 // Err values that callers test for.
@@ -17,6 +19,8 @@ var (
 	ErrService = errors.New("nothing to announce")
 	// ErrSockets says that no socket could be opened, of all that would do.
 	ErrSockets = errors.New("no way to the local network")
+	// ErrPort, as a problem that Trace tells of, says that the port for datagrams cannot be opened: another program has it.
+	ErrPort = errors.New("no port for datagrams")
 )
 
 // DefaultPort is the UDP port from which, and to which, datagrams go where multicast does not get through.
@@ -60,6 +64,9 @@ type Options struct {
 	// Interfaces are the names of the network interfaces to use, VPNs and loopback among them. The default is every
 	// interface that Interfaces finds fit.
 	Interfaces []string
+	// Survey has questions ask for all service types too, which every responder of multicast DNS answers, a printer's
+	// say: Trace.Heard then tells what hosts multicast comes from. The default is not to make them speak.
+	Survey bool
 	// Trace has hooks that are called as things happen.
 	Trace *Trace `json:"-"`
 }
@@ -109,6 +116,10 @@ type Trace struct {
 	Sweep func(network netip.Prefix, n int)
 	// Sent is called for every packet sent: where to, by which interface (0: the system chose), and how many bytes.
 	Sent func(to netip.AddrPort, index, bytes int)
+	// Heard is called for every packet that is looked at, before it is known whether it is good for anything: where from,
+	// by which interface (0: the system does not say), in which way, and how many bytes. This program's own, and such as
+	// come from outside the networks of this host, are among them.
+	Heard func(from netip.AddrPort, index int, via Via, bytes int)
 	// Problem is called when a way of looking does not work, and when a packet cannot be sent.
 	Problem func(err error)
 }
@@ -169,21 +180,20 @@ func Browse(ctx context.Context, o *Options) iter.Seq2[Event, error] {
 // checked returns a copy of s that can be announced.
 func (s *Service) checked() (*Service, error) {
 	c := *s
-	c.Name = cleanName(c.Name)
+	c.Name = dnssd.CleanName(c.Name)
 	if c.ID == "" {
-		var id [idBytes]byte
+		var id [dnssd.IDBytes]byte
 		rand.Read(id[:])
 		c.ID = hex.EncodeToString(id[:])
 	}
-	switch {
-	case !validID(c.ID):
-		return nil, fmt.Errorf("%w: the ID is not %d hexadecimal digits", ErrService, 2*idBytes)
-	case c.Port == 0:
-		return nil, fmt.Errorf("%w: no port", ErrService)
-	case c.Room != "" && !validRoom(c.Room):
-		return nil, fmt.Errorf("%w: the room is not 1 to %d printable bytes", ErrService, maxLabel)
-	case c.Key != "" && !validKey(c.Key):
-		return nil, fmt.Errorf("%w: the key is not 1 to %d visible ASCII characters", ErrService, maxKey)
+	claims := c.claims(time.Time{})
+	if err := claims.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrService, err)
 	}
 	return &c, nil
+}
+
+// claims are what s says of itself if it begins to at that time.
+func (s *Service) claims(since time.Time) dnssd.Claims {
+	return dnssd.Claims{ID: s.ID, Name: s.Name, Room: s.Room, Key: s.Key, Port: s.Port, Since: since.Unix()}
 }

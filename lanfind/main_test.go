@@ -131,7 +131,7 @@ func kindOf(to netip.AddrPort) string {
 	switch {
 	case to.Addr().IsMulticast():
 		return "multicast"
-	case to.Port() == mdnsPort:
+	case to.Port() == 5353:
 		return "legacy"
 	}
 	return "datagram"
@@ -161,7 +161,7 @@ func start(t *testing.T, host *natlab.Machine, r role) *actor {
 	}
 	t.Cleanup(func() { w.Close() })
 	cmd := host.Command(context.WithoutCancel(t.Context()), self)
-	cmd.Env = append(os.Environ(), roleEnv+"="+string(spec))
+	cmd.Env = append(os.Environ(), roleEnv+"="+string(spec), "GORACE=atexit_sleep_ms=0") // or each end takes a second
 	cmd.Stdin = in
 	a := &actor{t: t, proc: cmd.StartProc(), host: host, quit: func() { w.Close() }}
 	in.Close()

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
-	"github.com/miekg/dns"
+	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
+	"github.com/tcppunch/tcppunch/lanfind/internal/limit"
+	"github.com/tcppunch/tcppunch/lanfind/internal/sock"
 )
 
 const (
@@ -31,36 +31,42 @@ const (
 	helloRate, helloBurst = 1.0 / 15, 4 // a second to one host that is to say who it is, or to hear who we are
 	replyRate, replyBurst = 2, 16       // a second to one host, of several programs maybe, that asked by datagram or from another port
 	askedBack             = 4           // times, once a second
+	mostAtOnce            = 64          // packets handled in one go
 	maxAskers             = 64          // who asked by datagram and shall hear the goodbye
 )
 
 // announceAt are the times of announcements on an interface, after it came into use.
 func announceAt() []time.Duration { return []time.Duration{0, time.Second, 3 * time.Second} }
 
-// errFull says that the system has no room for another datagram at the moment.
-var errFull = errors.New("no room to send")
-
 // wire is what a node needs of the network.
 type wire interface {
-	multicast(f *Interface, b []byte) ([]netip.AddrPort, error)
-	reply(f *Interface, to netip.AddrPort, b []byte) error
-	send(to netip.Addr, index int, b []byte) error
+	Multicast(index int, name string, b []byte) ([]netip.AddrPort, error)
+	Reply(index int, to netip.AddrPort, b []byte) error
+	Send(to netip.Addr, index int, b []byte) error
+}
+
+// system is what the operating system tells.
+type system struct {
+	interfaces func() ([]Interface, error)
+	neighbours func() ([]Neighbour, error)
 }
 
 // node is one Announce or Browse. All that is here belongs to the goroutine of run.
 type node struct {
 	o       Options
-	self    *local // or nil
+	self    *dnssd.Local // or nil
 	wire    wire
-	sockets *sockets
+	sockets *sock.Sockets
+	packets <-chan sock.Packet
+	system  system
 	events  chan Event
 
 	links   map[int]*link
 	table   *table
 	sweep   sweeper
 	bare    []string // instances to ask for
-	hellos  *limits
-	replies *limits
+	hellos  *limit.Sources
+	replies *limit.Sources
 	askers  map[source]int // who asked by datagram, and how often they were asked back
 
 	began  time.Time
@@ -70,16 +76,7 @@ type node struct {
 	askIn  time.Duration // the pause after it
 	nameAt time.Time
 	keepAt time.Time
-}
-
-// link is an interface in use.
-type link struct {
-	Interface
-	since     time.Time
-	announced int   // times
-	want      wants // to be answered
-	answerAt  time.Time
-	answered  time.Time
+	nearAt time.Time // to look at the table of neighbours
 }
 
 // open opens the sockets.
@@ -90,18 +87,18 @@ func open(ctx context.Context, o *Options) (*node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("announcing: %w", err)
 		}
-		n.self = newLocal(s, n.began)
+		n.self = dnssd.New(s.claims(n.began))
 	}
-	all, err := Interfaces()
+	all, err := n.system.interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSockets, err)
 	}
-	s := newSockets(ctx)
-	n.sockets, n.wire = s, s
+	s := sock.New(ctx)
+	n.sockets, n.wire, n.packets = s, s, s.Packets()
 	plain := n.o.Sweep != SweepOff || len(n.o.Addrs) > 0
 	if plain {
-		if err = s.listen(n.o.Port); err != nil {
-			n.problem(err)
+		if err = s.Listen(n.o.Port); err != nil {
+			n.problem(fmt.Errorf("%w: %w", ErrPort, err))
 		}
 	}
 	fit := choose(all, n.o.Interfaces)
@@ -115,8 +112,8 @@ func open(ctx context.Context, o *Options) (*node, error) {
 		}
 	}
 	// Without an interface there may be one later. Without any socket there is nothing to wait for.
-	if len(fit) > 0 && joined == 0 && s.plain == nil {
-		s.close()
+	if len(fit) > 0 && joined == 0 && !s.Plain() {
+		s.Close()
 		return nil, fmt.Errorf("%w: %w", ErrSockets, err)
 	}
 	n.owns(all)
@@ -125,8 +122,8 @@ func open(ctx context.Context, o *Options) (*node, error) {
 
 func newNode(o *Options, now time.Time) *node {
 	n := &node{
-		events: make(chan Event), links: make(map[int]*link), hellos: newLimits(helloRate, helloBurst),
-		replies: newLimits(replyRate, replyBurst), askers: make(map[source]int), began: now, askIn: time.Second,
+		system: system{Interfaces, Neighbours}, events: make(chan Event), links: make(map[int]*link), hellos: limit.New(helloRate, helloBurst),
+		replies: limit.New(replyRate, replyBurst), askers: make(map[source]int), began: now, askIn: time.Second,
 	}
 	if o != nil {
 		n.o = *o
@@ -151,7 +148,7 @@ func soon(d time.Duration) time.Duration { return d + rand.N(d) }
 
 // run works until ctx ends, then takes leave.
 func (n *node) run(ctx context.Context) {
-	defer n.sockets.close()
+	defer n.sockets.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -167,8 +164,12 @@ func (n *node) run(ctx context.Context) {
 		case <-ctx.Done():
 			n.goodbye()
 			return
-		case p := <-n.sockets.packets:
-			n.handle(p, time.Now())
+		case p := <-n.packets:
+			now = time.Now()
+			n.handle(p, now)
+			for range min(len(n.packets), mostAtOnce) { // in a flood, there is no time to look for what is due after each
+				n.handle(<-n.packets, now)
+			}
 		case out <- event:
 			told()
 		case <-timer.C:
@@ -231,7 +232,7 @@ func (n *node) tickLinks(now time.Time) (due time.Time) {
 		if at := announceAt(); l.announced < len(at) {
 			if next := l.since.Add(at[l.announced]); !now.Before(next) {
 				l.announced++
-				n.answer(l, wantAll, now)
+				n.answer(l, dnssd.WantAll, now)
 			}
 			if l.announced < len(at) {
 				due = earlier(due, l.since.Add(at[l.announced]))
@@ -248,8 +249,8 @@ func (n *node) tickLinks(now time.Time) (due time.Time) {
 	return due
 }
 
-func (n *node) answer(l *link, w wants, now time.Time) {
-	n.multicast(l, n.self.answer(w, l.announced4or6(), ttlSeconds))
+func (n *node) answer(l *link, w dnssd.Wants, now time.Time) {
+	n.multicast(l, n.self.Answer(w, l.announced4or6(), dnssd.TTL))
 	l.answered = now
 	l.want &^= w
 }
@@ -268,18 +269,40 @@ func (n *node) tickSweep(now time.Time) time.Time {
 			return time.Time{} // what is heard, or not heard any more, comes with another tick
 		}
 	}
+	if !n.sweep.next.IsZero() && !now.Before(n.nearAt) {
+		n.nearAt = now.Add(sweepLook)
+		if n.sweep.done() {
+			n.nearAt = now.Add(pollEvery)
+		}
+		n.sweep.hurry(n.near(), now)
+	}
 	if now.Before(n.sweep.next) {
-		return n.sweep.next
+		return earlier(n.sweep.next, n.nearAt)
 	}
 	due := n.sweep.hand(now, n.targets)
 	for i, t := range due {
 		// Few of them have anybody who would read an introduction.
-		if errors.Is(n.datagram(t.addr, t.index, query(nil, nil)), errFull) {
+		if errors.Is(n.datagram(t.addr, t.index, dnssd.Query(nil, nil)), errFull) {
 			n.sweep.full(due[i:], now)
 			break
 		}
 	}
-	return n.sweep.next
+	return earlier(n.sweep.next, n.nearAt)
+}
+
+// near are the hosts that the system knows, on the networks that are swept.
+func (n *node) near() []target {
+	known, err := n.system.neighbours()
+	if err != nil {
+		return nil // the sweep comes to them
+	}
+	var all []target
+	for _, k := range known {
+		if l := n.links[k.Index]; k.Answers && k.Addr.Is4() && l != nil && l.reaches(k.Addr) {
+			all = append(all, target{k.Addr, k.Index})
+		}
+	}
+	return all
 }
 
 // targets are those of all interfaces, taken by turns.
@@ -312,149 +335,14 @@ func (n *node) ask(now time.Time) {
 	bare := n.bare
 	n.bare = nil
 	for _, l := range n.links {
-		var known []knownAnswer
+		var known []dnssd.Known
 		if n.askIn >= trusting {
 			known = n.table.known(l.Index, now)
 		}
-		n.multicast(l, query(known, bare))
-	}
-}
-
-// poll looks at the interfaces.
-func (n *node) poll(now time.Time) {
-	all, err := Interfaces()
-	if err != nil {
-		n.problem(err)
-		return
-	}
-	n.owns(all)
-	fit := choose(all, n.o.Interfaces)
-	for _, l := range n.links {
-		if !slices.ContainsFunc(fit, func(f Interface) bool { return f.Index == l.Index && f.Name == l.Name }) {
-			n.drop(l, now)
+		q := dnssd.Query(known, bare)
+		if n.o.Survey {
+			dnssd.AskForTypes(q)
 		}
-	}
-	for _, f := range fit {
-		l := n.links[f.Index]
-		if l != nil && l.same(&f) {
-			continue
-		}
-		if l != nil { // it has other addresses: whoever was heard stays
-			n.sockets.leave(&l.Interface)
-		}
-		_ = n.use(f, now) // it has been reported
-		n.askAt, n.askIn = earlier(n.askAt, now.Add(soon(firstAsk))), time.Second
-		n.sweep.stop()
-	}
-}
-
-// owns tells the sockets which addresses are this host's.
-func (n *node) owns(all []Interface) {
-	own := make(map[netip.Addr]bool)
-	for _, f := range all {
-		for _, p := range f.Addrs {
-			own[p.Addr()] = true
-		}
-	}
-	n.sockets.own.Store(&own)
-}
-
-// use takes an interface into use, or one that has changed. Where multicast does not work there still are datagrams.
-func (n *node) use(f Interface, now time.Time) (err error) {
-	if f.Multicast || f.Unfit == "loopback" {
-		if err = n.sockets.join(&f); err != nil {
-			n.problem(err)
-		}
-	}
-	if n.links[f.Index] == nil {
-		n.report(f, true)
-	}
-	n.links[f.Index] = &link{Interface: f, since: now}
-	return err
-}
-
-func (n *node) drop(l *link, now time.Time) {
-	n.sockets.leave(&l.Interface)
-	delete(n.links, l.Index)
-	n.table.lose(l.Index, now)
-	n.report(l.Interface, false)
-}
-
-// goodbye takes leave of everybody who may know us.
-func (n *node) goodbye() {
-	if n.self == nil {
-		return
-	}
-	for _, l := range n.links {
-		n.multicast(l, n.self.answer(wantAll, l.announced4or6(), 0))
-	}
-	by := make(map[netip.Addr]int)
-	for a := range n.askers {
-		by[a.addr] = a.index
-	}
-	for _, s := range n.table.heard(Datagram) {
-		by[s.from.addr] = s.from.index
-	}
-	for a, index := range by {
-		_ = n.datagram(a, index, n.self.answer(wantAll, nil, 0))
-	}
-}
-
-func (n *node) multicast(l *link, m *dns.Msg) {
-	b, err := encode(m)
-	if err == nil {
-		var sent []netip.AddrPort
-		sent, err = n.wire.multicast(&l.Interface, b)
-		for _, to := range sent {
-			n.sent(to, l.Index, len(b))
-		}
-	}
-	n.problem(err)
-}
-
-// greet sends a datagram that asks, and says what we announce.
-func (n *node) greet(to netip.Addr, index int) {
-	if !to.Is4() {
-		return
-	}
-	var addrs []netip.Addr
-	if l := n.links[index]; l != nil {
-		addrs = l.announced4or6()
-	}
-	_ = n.datagram(to, index, hello(n.self, addrs)) // it has been reported
-}
-
-func (n *node) datagram(to netip.Addr, index int, m *dns.Msg) error {
-	b, err := encode(m)
-	if err == nil {
-		err = n.wire.send(to, index, b)
-	}
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ENOBUFS):
-		return errFull // for a while
-	case err != nil:
-		err = fmt.Errorf("datagram to %v: %w", to, err)
-		n.problem(err)
-		return err
-	}
-	n.sent(netip.AddrPortFrom(to, n.o.Port), index, len(b))
-	return nil
-}
-
-func (n *node) sent(to netip.AddrPort, index, bytes int) {
-	if n.o.Trace != nil && n.o.Trace.Sent != nil {
-		n.o.Trace.Sent(to, index, bytes)
-	}
-}
-
-func (n *node) report(f Interface, used bool) {
-	if n.o.Trace != nil && n.o.Trace.Interface != nil {
-		n.o.Trace.Interface(f, used)
-	}
-}
-
-func (n *node) problem(err error) {
-	if err != nil && n.o.Trace != nil && n.o.Trace.Problem != nil {
-		n.o.Trace.Problem(err)
+		n.multicast(l, q)
 	}
 }

@@ -1,12 +1,16 @@
 package lanfind
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
+	"github.com/tcppunch/tcppunch/lanfind/internal/sock"
 )
 
 // fakeWire notes what is sent.
@@ -15,19 +19,43 @@ type fakeWire struct {
 	plain           []netip.Addr
 }
 
-func (w *fakeWire) multicast(_ *Interface, b []byte) ([]netip.AddrPort, error) {
+func (w *fakeWire) Multicast(_ int, _ string, b []byte) ([]netip.AddrPort, error) {
 	w.groups = append(w.groups, b)
 	return nil, nil
 }
 
-func (w *fakeWire) reply(_ *Interface, _ netip.AddrPort, b []byte) error {
+func (w *fakeWire) Reply(_ int, _ netip.AddrPort, b []byte) error {
 	w.replies = append(w.replies, b)
 	return nil
 }
 
-func (w *fakeWire) send(to netip.Addr, _ int, _ []byte) error {
+func (w *fakeWire) Send(to netip.Addr, _ int, _ []byte) error {
 	w.plain = append(w.plain, to)
 	return nil
+}
+
+var (
+	testID    = "00112233445566aa"
+	testAddrs = []netip.Addr{netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("fe80::1")}
+)
+
+func testLocal(t testing.TB, s Service) *dnssd.Local {
+	t.Helper()
+	s.ID, s.Port = testID, 7070
+	c, err := s.checked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dnssd.New(c.claims(time.Unix(1_700_000_000, 0)))
+}
+
+func pack(t testing.TB, m *dns.Msg) []byte {
+	t.Helper()
+	b, err := dnssd.Encode(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // testNode has one interface, and announced long ago.
@@ -43,8 +71,8 @@ func testNode(t testing.TB, o Options) (*node, *fakeWire) {
 	return n, w
 }
 
-func by(src string, via Via, m *dns.Msg, t testing.TB) packet {
-	return packet{pack(t, m), netip.MustParseAddrPort(src), 2, via}
+func by(src string, via Via, m *dns.Msg, t testing.TB) sock.Packet {
+	return sock.Packet{Data: pack(t, m), From: netip.MustParseAddrPort(src), Index: 2, Group: via == Multicast}
 }
 
 // However often one asks, the answer goes out once a second; and one that came too soon is not forgotten.
@@ -53,7 +81,7 @@ func TestAnswerRate(t *testing.T) {
 	var times []time.Duration
 	for d := time.Duration(0); d < 3*time.Second; d += time.Millisecond {
 		now := t0.Add(d)
-		n.handle(by("10.0.1.9:5353", Multicast, query(nil, nil), t), now)
+		n.handle(by("10.0.1.9:5353", Multicast, dnssd.Query(nil, nil), t), now)
 		n.tickLinks(now)
 		if len(w.groups) > len(times) {
 			times = append(times, d)
@@ -70,15 +98,13 @@ func TestAnswerRate(t *testing.T) {
 }
 
 func TestHandle(t *testing.T) {
-	ben := testLocal(t, Service{Name: "ben"})
-	ben.label = "ben"
-	ben.instance = "ben." + serviceName
+	ben := dnssd.Named("ben", dnssd.Claims{ID: testID, Name: "ben", Port: 7070})
 	here, away := addrs("10.0.1.9"), addrs("8.8.8.8")
-	announce := func(at []netip.Addr) *dns.Msg { return ben.answer(wantAll, at, ttlSeconds) }
+	announce := func(at []netip.Addr) *dns.Msg { return ben.Answer(dnssd.WantAll, at, dnssd.TTL) }
 	for _, tt := range []struct {
 		name                   string
 		o                      Options
-		p                      packet
+		p                      sock.Packet
 		seen                   string // the peer's addresses
 		groups, replies, plain int
 	}{
@@ -89,18 +115,18 @@ func TestHandle(t *testing.T) {
 		{name: "leads to the host itself", p: by("10.0.1.9:5353", Multicast, announce(addrs("127.0.0.1")), t)},
 		{name: "from elsewhere", p: by("8.8.8.8:7479", Datagram, announce(here), t)},
 		{name: "from elsewhere, named", o: Options{Addrs: away}, p: by("8.8.8.8:7479", Datagram, announce(here), t), seen: "8.8.8.8"},
-		{name: "our own", p: by("10.0.1.9:5353", Multicast, testLocal(t, Service{Name: "anna"}).answer(wantAll, here, ttlSeconds), t)},
-		{name: "query", p: by("10.0.1.9:5353", Multicast, query(nil, nil), t), groups: 1, plain: 1},
-		{name: "query, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:5353", Multicast, query(nil, nil), t), groups: 1},
-		{name: "query of who knows us", p: by("10.0.1.9:5353", Multicast, query([]knownAnswer{{"anna (00112233)", time.Minute}}, nil), t)},
-		{name: "query by IPv6", p: by("[fe80::9%eth0]:5353", Multicast, query(nil, nil), t), groups: 1},
-		{name: "legacy query", p: by("10.0.1.9:1234", Multicast, query(nil, nil), t), replies: 1},
-		{name: "query from elsewhere", p: by("8.8.8.8:5353", Multicast, query(nil, nil), t)},
-		{name: "hello", p: by("10.0.1.9:7479", Datagram, hello(ben, here), t), seen: "10.0.1.9", plain: 1},
-		{name: "hello of who only looks", p: by("10.0.1.9:7479", Datagram, hello(nil, nil), t), plain: 1},
-		{name: "hello from another port", p: by("10.0.1.9:53", Datagram, hello(nil, nil), t)},
-		{name: "hello, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:7479", Datagram, hello(nil, nil), t)},
-		{name: "hello of the broadcast address", p: by("10.0.1.255:7479", Datagram, hello(nil, nil), t)},
+		{name: "our own", p: by("10.0.1.9:5353", Multicast, testLocal(t, Service{Name: "anna"}).Answer(dnssd.WantAll, here, dnssd.TTL), t)},
+		{name: "query", p: by("10.0.1.9:5353", Multicast, dnssd.Query(nil, nil), t), groups: 1, plain: 1},
+		{name: "query, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:5353", Multicast, dnssd.Query(nil, nil), t), groups: 1},
+		{name: "query of who knows us", p: by("10.0.1.9:5353", Multicast, dnssd.Query([]dnssd.Known{{Label: "anna (00112233)", Left: time.Minute}}, nil), t)},
+		{name: "query by IPv6", p: by("[fe80::9%eth0]:5353", Multicast, dnssd.Query(nil, nil), t), groups: 1},
+		{name: "legacy query", p: by("10.0.1.9:1234", Multicast, dnssd.Query(nil, nil), t), replies: 1},
+		{name: "query from elsewhere", p: by("8.8.8.8:5353", Multicast, dnssd.Query(nil, nil), t)},
+		{name: "hello", p: by("10.0.1.9:7479", Datagram, dnssd.Hello(ben, here), t), seen: "10.0.1.9", plain: 1},
+		{name: "hello of who only looks", p: by("10.0.1.9:7479", Datagram, dnssd.Hello(nil, nil), t), plain: 1},
+		{name: "hello from another port", p: by("10.0.1.9:53", Datagram, dnssd.Hello(nil, nil), t)},
+		{name: "hello, no sweep", o: Options{Sweep: SweepOff}, p: by("10.0.1.9:7479", Datagram, dnssd.Hello(nil, nil), t)},
+		{name: "hello of the broadcast address", p: by("10.0.1.255:7479", Datagram, dnssd.Hello(nil, nil), t)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n, w := testNode(t, tt.o)
@@ -123,21 +149,39 @@ func TestHandle(t *testing.T) {
 	}
 }
 
+// The hook hears strangers too, whom nobody else listens to, and a survey has everybody speak.
+func TestSurvey(t *testing.T) {
+	var heard []string
+	n, w := testNode(t, Options{Survey: true, Trace: &Trace{Heard: func(from netip.AddrPort, index int, via Via, bytes int) {
+		heard = append(heard, fmt.Sprint(from, index, via, bytes > 0))
+	}}})
+	n.handle(by("192.168.7.9:5353", Multicast, dnssd.Query(nil, nil), t), t0)
+	n.handle(by("10.0.1.9:7479", Datagram, dnssd.Hello(nil, nil), t), t0)
+	if want := []string{"192.168.7.9:5353 2 multicast true", "10.0.1.9:7479 2 datagram true"}; !slices.Equal(heard, want) {
+		t.Errorf("heard %q, want %q", heard, want)
+	}
+	n.ask(t0)
+	q, err := dnssd.Parse(w.groups[0])
+	if err != nil || !slices.ContainsFunc(q.Questions, func(q dns.Question) bool { return q.Name == "_services._dns-sd._udp.local." }) {
+		t.Errorf("asked %+v, %v", q, err)
+	}
+}
+
 // What was only mentioned is asked for, once.
 func TestBare(t *testing.T) {
 	n, w := testNode(t, Options{Sweep: SweepOff})
 	n.askAt = t0.Add(time.Hour)
 	m := &dns.Msg{MsgHdr: dns.MsgHdr{Response: true}}
 	for _, name := range []string{"ben", `v1\.2`, "ben"} {
-		m.Answer = append(m.Answer, &dns.PTR{Hdr: header(serviceName, dns.TypePTR, 120), Ptr: name + "." + serviceName})
+		m.Answer = append(m.Answer, &dns.PTR{Hdr: dns.RR_Header{Name: dnssd.ServiceName, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: 120}, Ptr: name + "." + dnssd.ServiceName})
 	}
 	n.handle(by("10.0.1.9:5353", Multicast, m, t), t0)
 	if n.askAt.After(t0.Add(time.Second)) {
 		t.Fatal("does not ask soon")
 	}
 	n.ask(n.askAt)
-	q, err := parse(w.groups[0])
-	if err != nil || len(q.questions) != 3 || q.questions[2].Name != `v1\.2.`+serviceName {
+	q, err := dnssd.Parse(w.groups[0])
+	if err != nil || len(q.Questions) != 3 || q.Questions[2].Name != `v1\.2.`+dnssd.ServiceName {
 		t.Errorf("asked %+v, %v", q, err)
 	}
 }
@@ -145,16 +189,13 @@ func TestBare(t *testing.T) {
 // Nothing that a neighbour sends makes us send more than a little.
 func FuzzHandle(f *testing.F) {
 	ben := testLocal(f, Service{Name: "ben"})
-	for _, m := range []*dns.Msg{query(nil, nil), hello(ben, testAddrs), ben.answer(wantAll, testAddrs, ttlSeconds)} {
+	for _, m := range []*dns.Msg{dnssd.Query(nil, nil), dnssd.Hello(ben, testAddrs), ben.Answer(dnssd.WantAll, testAddrs, dnssd.TTL)} {
 		f.Add(pack(f, m), uint16(5353), true)
 		f.Add(pack(f, m), uint16(DefaultPort), false)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, port uint16, multicast bool) {
 		n, w := testNode(t, Options{})
-		p := packet{b, netip.AddrPortFrom(netip.MustParseAddr("10.0.1.9"), port), 2, Datagram}
-		if multicast {
-			p.via = Multicast
-		}
+		p := sock.Packet{Data: b, From: netip.AddrPortFrom(netip.MustParseAddr("10.0.1.9"), port), Index: 2, Group: multicast}
 		for range 20 {
 			n.handle(p, t0)
 			n.tickLinks(t0.Add(time.Second))
@@ -171,38 +212,4 @@ func FuzzHandle(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestLimits(t *testing.T) {
-	l := newLimits(2, 4)
-	a := netip.MustParseAddr("10.0.1.1")
-	taken := 0
-	for d := time.Duration(0); d < 10*time.Second; d += 10 * time.Millisecond {
-		if l.take(a, t0.Add(d)) {
-			taken++
-		}
-	}
-	if taken < 23 || taken > 24 {
-		t.Errorf("%d in 10 s", taken)
-	}
-	for i := range 100_000 {
-		l.take(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), t0)
-	}
-	if len(l.by) > maxLimited {
-		t.Errorf("%d sources remembered", len(l.by))
-	}
-	g := newGate(t0)
-	passed, paused := 0, 0
-	for i := range 100_000 {
-		ok, pause := g.pass(netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)}), t0)
-		if ok {
-			passed++
-		}
-		if pause {
-			paused++
-		}
-	}
-	if passed != allBurst || paused != 100_000-floodBurst {
-		t.Errorf("%d passed, %d pauses", passed, paused)
-	}
 }

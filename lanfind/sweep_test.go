@@ -14,15 +14,15 @@ func TestTargets(t *testing.T) {
 		first, last string // after the broadcast address, if there is one
 		broadcast   string
 	}{
-		{"10.0.1.10/24", 254, "10.0.1.10", "10.0.1.254", "10.0.1.255"},
-		{"10.0.1.10/22", 1022, "10.0.1.10", "10.0.3.254", "10.0.3.255"},
-		{"10.0.1.10/16", 1023, "10.0.1.10", "10.0.3.255", "10.0.255.255"}, // the /22 around it; all but 10.0.0.0 are hosts
-		{"172.16.9.1/12", 1024, "172.16.9.1", "172.16.11.255", "172.31.255.255"},
+		{"10.0.1.10/24", 254, "10.0.1.10", "10.0.1.9", "10.0.1.255"},
+		{"10.0.1.10/22", 1022, "10.0.1.10", "10.0.1.9", "10.0.3.255"},
+		{"10.0.1.10/16", 1023, "10.0.1.10", "10.0.1.9", "10.0.255.255"}, // the /22 around it; all but 10.0.0.0 are hosts
+		{"172.16.9.1/12", 1024, "172.16.9.1", "172.16.9.0", "172.31.255.255"},
 		{"10.0.1.1/30", 2, "10.0.1.1", "10.0.1.2", "10.0.1.3"},
 		{"10.0.1.0/31", 2, "10.0.1.0", "10.0.1.1", ""},
 		{"10.0.1.1/32", 0, "", "", ""},
 		{"fd00::1/64", 0, "", "", ""},
-		{"255.255.255.254/24", 254, "255.255.255.254", "255.255.255.1", "255.255.255.255"},
+		{"255.255.255.254/24", 254, "255.255.255.254", "255.255.255.253", "255.255.255.255"},
 		{"0.0.0.1/24", 254, "0.0.0.1", "0.0.0.254", "0.0.0.255"},
 	} {
 		p := netip.MustParsePrefix(tt.addr)
@@ -74,6 +74,58 @@ func TestSweeper(t *testing.T) {
 	}
 	if want := 33 + 25; plans < want-1 || plans > want+2 {
 		t.Errorf("%d sweeps in an hour, want about %d", plans, want)
+	}
+}
+
+// Of two hosts anywhere in a /22 one comes to the other in 3.2 s, and hosts that the system knows go first.
+func TestSweepMeets(t *testing.T) {
+	when := func(addr string) map[netip.Addr]time.Duration {
+		var s sweeper
+		f := &Interface{Addrs: []netip.Prefix{netip.MustParsePrefix(addr + "/22")}}
+		at := make(map[netip.Addr]time.Duration)
+		for now := t0; len(at) < 1023; now = s.next {
+			for _, t := range s.hand(now, func() []target { return targets(f, nil) }) {
+				at[t.addr] = now.Sub(t0)
+			}
+		}
+		return at
+	}
+	a := netip.MustParseAddr("10.0.0.1")
+	fromA := when(a.String())
+	for _, b := range []string{"10.0.0.2", "10.0.1.254", "10.0.2.1", "10.0.2.2", "10.0.3.254"} {
+		if at := min(fromA[netip.MustParseAddr(b)], when(b)[a]); at > 3200*time.Millisecond {
+			t.Errorf("%v and %v meet after %v", a, b, at)
+		}
+	}
+}
+
+func TestHurry(t *testing.T) {
+	var s sweeper
+	f := &Interface{Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.1.10/24")}}
+	plan := func() []target { return targets(f, nil) }
+	last := target{addr: netip.MustParseAddr("10.0.1.9")}
+	s.hurry([]target{last}, t0)
+	sent := len(s.hand(t0, plan))
+	s.hurry([]target{last, last}, t0)
+	s.hurry([]target{last}, t0)
+	if due := s.hand(s.next, plan); len(due) != sweepHand || due[0] != last || due[1] == last {
+		t.Errorf("got %v, not %v first", due, last)
+	}
+	for sent += sweepHand; !s.done(); {
+		sent += len(s.hand(s.next, plan))
+	}
+	if sent != 255 {
+		t.Errorf("%d datagrams in a sweep, want 255", sent)
+	}
+	again := s.next
+	if s.hurry([]target{last}, again.Add(-time.Second)); s.next != again {
+		t.Error("the same address again in one sweep")
+	}
+	other := target{addr: netip.MustParseAddr("10.0.1.77"), index: 3} // another interface
+	now := again.Add(-time.Second)
+	s.hurry([]target{other}, now)
+	if due := s.hand(s.next, plan); len(due) != 1 || due[0] != other || s.next != again {
+		t.Errorf("between sweeps: %v, and the next one after %v", due, s.next.Sub(again))
 	}
 }
 

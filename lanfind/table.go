@@ -6,12 +6,13 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
 )
 
 const (
 	maxSightings = 512 // in all
 	maxPerSource = 16  // programs of one address
-	maxLooked    = 16  // sightings that are looked at when one has to go
 	settle       = 250 * time.Millisecond
 )
 
@@ -37,7 +38,7 @@ type source struct {
 // An entry is all sightings that say the same. Sightings that do not say the same of themselves never are one peer, ID
 // or not: or else anybody could change what is known of others.
 type entry struct {
-	claims claims
+	claims dnssd.Claims
 	number int // of those with the same ID: the first has 1
 	sights []*sighting
 	before *entry // what a sighting of it was before, and maybe all were; or nil
@@ -50,18 +51,18 @@ type entry struct {
 type table struct {
 	room    string // in which peers are to wait, or empty for all
 	sources map[source][]*sighting
-	entries map[claims]*entry
+	entries map[dnssd.Claims]*entry
 	count   int // of sightings
 }
 
 func newTable(room string) *table {
-	return &table{room: room, sources: make(map[source][]*sighting), entries: make(map[claims]*entry)}
+	return &table{room: room, sources: make(map[source][]*sighting), entries: make(map[dnssd.Claims]*entry)}
 }
 
 // hear notes what a source said of an instance. addrs are those at which it may be reached.
-func (t *table) hear(i *instance, from source, addrs []netip.Addr, via Via, now time.Time) {
-	at := slices.IndexFunc(t.sources[from], func(s *sighting) bool { return s.label == i.label })
-	if i.ttl == 0 || t.room != "" && i.claims.room != t.room {
+func (t *table) hear(i *dnssd.Instance, from source, addrs []netip.Addr, via Via, now time.Time) {
+	at := slices.IndexFunc(t.sources[from], func(s *sighting) bool { return s.label == i.Label })
+	if i.TTL == 0 || t.room != "" && i.Claims.Room != t.room {
 		if at >= 0 {
 			t.forget(t.sources[from][at], now)
 		}
@@ -70,13 +71,13 @@ func (t *table) hear(i *instance, from source, addrs []netip.Addr, via Via, now 
 	var s *sighting
 	if at >= 0 {
 		s = t.sources[from][at]
-	} else if s = t.add(i.label, from, now); s == nil {
+	} else if s = t.add(i.Label, from, now); s == nil {
 		return
 	}
-	if s.entry == nil || s.entry.claims != i.claims {
-		t.move(s, i.claims, now)
+	if s.entry == nil || s.entry.claims != i.Claims {
+		t.move(s, i.Claims, now)
 	}
-	s.ttl, s.expires = i.ttl, now.Add(i.ttl)
+	s.ttl, s.expires = i.TTL, now.Add(i.TTL)
 	if !slices.Equal(s.addrs, addrs) || s.via|via != s.via {
 		s.addrs, s.via = addrs, s.via|via
 		s.entry.touch(now)
@@ -97,23 +98,19 @@ func (t *table) add(label string, from source, now time.Time) *sighting {
 	return s
 }
 
-// evict forgets one, of a few, of the source that has the most: so a crowd shuts nobody out for long.
+// evict forgets the latest of the source that has the most: so whoever says little is not shut out by who says much.
 func (t *table) evict(now time.Time) {
 	var most []*sighting
-	n := 0
-	for _, all := range t.sources { // in an order that nobody can foresee
+	for _, all := range t.sources {
 		if len(all) > len(most) {
 			most = all
-		}
-		if n++; n == maxLooked {
-			break
 		}
 	}
 	t.forget(most[len(most)-1], now)
 }
 
 // move puts a sighting to the others that say the same.
-func (t *table) move(s *sighting, c claims, now time.Time) {
+func (t *table) move(s *sighting, c dnssd.Claims, now time.Time) {
 	old := s.entry
 	if old != nil {
 		old.remove(s, now)
@@ -123,11 +120,11 @@ func (t *table) move(s *sighting, c claims, now time.Time) {
 		e = &entry{claims: c, first: now, due: now}
 		switch {
 		case old == nil: // or its continuation, after a goodbye
-			e.number, e.before = t.number(c.id), t.leaving(c.id)
+			e.number, e.before = t.number(c.ID), t.leaving(c.ID)
 		case old.vacant(): // nobody has been told of it: this is its continuation
 			e.number, e.first, e.before, e.due = old.number, old.first, old.before, old.due
 		default: // whether it is one is seen when the other sightings of the same peer have followed
-			e.number, e.before, e.due = t.number(c.id), old, now.Add(settle)
+			e.number, e.before, e.due = t.number(c.ID), old, now.Add(settle)
 		}
 		t.entries[c] = e
 	}
@@ -143,7 +140,7 @@ func (t *table) move(s *sighting, c claims, now time.Time) {
 func (t *table) number(id string) int {
 	taken := make(map[int]bool)
 	for c, e := range t.entries {
-		if c.id == id {
+		if c.ID == id {
 			taken[e.number] = true
 		}
 	}
@@ -157,7 +154,7 @@ func (t *table) number(id string) int {
 // leaving is an entry with that ID which the caller is still to be told is gone, or nil.
 func (t *table) leaving(id string) *entry {
 	for c, e := range t.entries {
-		if c.id == id && len(e.sights) == 0 {
+		if c.ID == id && len(e.sights) == 0 {
 			return e
 		}
 	}
@@ -229,7 +226,7 @@ func (t *table) heard(via Via) []*sighting {
 
 // known returns what need not be answered on an interface: it is known for long enough. An instance that several hosts
 // claim to be is not among it, or one of them could keep the other silent.
-func (t *table) known(index int, now time.Time) []knownAnswer {
+func (t *table) known(index int, now time.Time) []dnssd.Known {
 	type seen struct {
 		four, six int
 		left      time.Duration // of the one that ends first, or 0
@@ -241,7 +238,7 @@ func (t *table) known(index int, now time.Time) []knownAnswer {
 		}
 		k := by[s.label]
 		if k == nil {
-			k = &seen{left: maxTTL}
+			k = &seen{left: dnssd.MaxTTL}
 			by[s.label] = k
 		}
 		if s.from.addr.Is4() {
@@ -255,10 +252,10 @@ func (t *table) known(index int, now time.Time) []knownAnswer {
 		}
 		k.left = min(k.left, left)
 	}
-	var all []knownAnswer
+	var all []dnssd.Known
 	for label, k := range by {
-		if k.left > 0 && k.four <= 1 && k.six <= 1 && len(all) < maxKnown {
-			all = append(all, knownAnswer{label, k.left})
+		if k.left > 0 && k.four <= 1 && k.six <= 1 && len(all) < dnssd.MaxKnown {
+			all = append(all, dnssd.Known{Label: label, Left: k.left})
 		}
 	}
 	return all
@@ -333,11 +330,11 @@ func (t *table) tell(x *entry, e Event) {
 // peer is what an entry looks like to the caller.
 func (x *entry) peer() Peer {
 	c := &x.claims
-	p := Peer{ID: c.id, Name: c.name, Room: c.room, Key: c.key, Since: x.first}
+	p := Peer{ID: c.ID, Name: c.Name, Room: c.Room, Key: c.Key, Since: x.first}
 	if x.number > 1 {
-		p.ID = fmt.Sprintf("%s#%d", c.id, x.number)
+		p.ID = fmt.Sprintf("%s#%d", c.ID, x.number)
 	}
-	if since := time.Unix(c.since, 0); c.since != 0 && since.Before(x.first) {
+	if since := time.Unix(c.Since, 0); c.Since != 0 && since.Before(x.first) {
 		p.Since = since
 	}
 	var addrs []netip.Addr
@@ -346,7 +343,7 @@ func (x *entry) peer() Peer {
 		p.Via |= s.via
 		proven[s.from.addr] = true
 		for _, a := range s.addrs {
-			if !slices.Contains(addrs, a) && len(addrs) < maxAddrs {
+			if !slices.Contains(addrs, a) && len(addrs) < dnssd.MaxAddrs {
 				addrs = append(addrs, a)
 			}
 		}
@@ -355,7 +352,7 @@ func (x *entry) peer() Peer {
 		return cmp.Or(cmp.Compare(rank(a, proven), rank(b, proven)), a.Compare(b))
 	})
 	for _, a := range addrs {
-		p.Addrs = append(p.Addrs, netip.AddrPortFrom(a, c.port))
+		p.Addrs = append(p.Addrs, netip.AddrPortFrom(a, c.Port))
 	}
 	return p
 }

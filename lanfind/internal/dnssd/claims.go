@@ -1,17 +1,21 @@
-package lanfind
+package dnssd
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
 const (
-	serviceType = "_tcppunch._tcp"
-	serviceName = serviceType + ".local."
-	metaName    = "_services._dns-sd._udp.local." // RFC 6763, section 9
+	// ServiceName is the name of the service type in DNS.
+	ServiceName = "_tcppunch._tcp.local."
+	// IDBytes is how many bytes an ID stands for.
+	IDBytes = 8
 
-	idBytes  = 8
+	metaName = "_services._dns-sd._udp.local." // RFC 6763, section 9
+
 	shown    = 8  // digits of the ID in an instance name
 	maxLabel = 63 // RFC 1035
 	maxNick  = 40 // so that the digits have room in a label
@@ -19,8 +23,15 @@ const (
 	nameless = "tcppunch"
 )
 
-// cleanName makes a name fit for a screen and for an instance name.
-func cleanName(s string) string { return cut(cleanText(s), maxNick) }
+// Claims are what a program says of itself.
+type Claims struct {
+	ID, Name, Room, Key string
+	Port                uint16
+	Since               int64 // Unix time, or 0
+}
+
+// CleanName makes a name fit for a screen and for an instance name.
+func CleanName(s string) string { return cut(cleanText(s), maxNick) }
 
 // cleanText leaves out what is invalid or cannot be seen, direction marks and line ends among it.
 func cleanText(s string) string {
@@ -44,8 +55,23 @@ func cut(s string, n int) string {
 	return strings.TrimSpace(s[:n])
 }
 
+// Check says what is wrong with c, or returns nil. It is for what this program announces itself.
+func (c *Claims) Check() error {
+	switch {
+	case !validID(c.ID):
+		return fmt.Errorf("the ID is not %d hexadecimal digits", 2*IDBytes)
+	case c.Port == 0:
+		return errors.New("no port")
+	case c.Room != "" && !validRoom(c.Room):
+		return fmt.Errorf("the room is not 1 to %d printable bytes", maxLabel)
+	case c.Key != "" && !validKey(c.Key):
+		return fmt.Errorf("the key is not 1 to %d visible ASCII characters", maxKey)
+	}
+	return nil
+}
+
 func validID(s string) bool {
-	return len(s) == 2*idBytes && strings.Trim(s, "0123456789abcdef") == ""
+	return len(s) == 2*IDBytes && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 func validRoom(s string) bool { return s != "" && len(s) <= maxLabel && cleanText(s) == s }
@@ -120,7 +146,7 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // instanceOf returns the label of an instance of our service type, or false.
 func instanceOf(name string) (string, bool) {
 	label, rest := splitName(name)
-	if label == "" || !strings.EqualFold(rest, serviceName) {
+	if label == "" || !strings.EqualFold(rest, ServiceName) {
 		return "", false
 	}
 	return label, true

@@ -1,4 +1,4 @@
-package lanfind
+package sock
 
 import "golang.org/x/sys/unix"
 

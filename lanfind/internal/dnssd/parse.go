@@ -1,4 +1,4 @@
-package lanfind
+package dnssd
 
 import (
 	"encoding/binary"
@@ -12,45 +12,51 @@ import (
 )
 
 const (
-	maxMessage = 9000 // bytes, RFC 6762, section 17
-	maxRecords = 512  // of one message
-	maxFound   = 32   // instances of one message that are looked at
-	maxAddrs   = 8    // of one peer
+	// MaxMessage is how many bytes a message has at most: RFC 6762, section 17.
+	MaxMessage = 9000
+	// MaxAddrs is how many addresses of an instance are looked at.
+	MaxAddrs = 8
+	// MaxTTL is what longer ones are cut to, so that nothing false stays for long.
+	MaxTTL = 2 * time.Minute
 
-	maxTTL = 2 * time.Minute // to which longer ones are cut, so that nothing false stays for long
+	maxRecords = 512 // of one message
+	maxFound   = 32  // instances of one message that are looked at
 )
 
 // errMessage says that a packet is no message, or one of no use here.
 var errMessage = errors.New("not a message of multicast DNS")
 
-// A message is what matters here of a DNS message.
-type message struct {
-	id        uint16
-	response  bool
-	questions []dns.Question
-	known     map[string]bool // labels of instances that a query knows for long enough
-	found     []instance
-	bare      []string // labels of instances without the records that describe them
+// A Message is what matters here of a DNS message.
+type Message struct {
+	ID        uint16
+	Response  bool
+	Questions []dns.Question
+	Known     map[string]bool // labels of instances that a query knows for long enough
+	Found     []Instance
+	Bare      []string // labels of instances without the records that describe them
 }
 
-// An instance is what a message says about one instance of the service.
-type instance struct {
-	label  string
-	claims claims
-	addrs  []netip.Addr  // without zones
-	ttl    time.Duration // 0 is a goodbye
+// An Instance is what a message says about one instance of the service.
+type Instance struct {
+	Label  string
+	Claims Claims
+	Addrs  []netip.Addr  // without zones
+	TTL    time.Duration // 0 is a goodbye
 }
 
-// claims are what a peer says of itself.
-type claims struct {
-	id, name, room, key string
-	port                uint16
-	since               int64 // Unix time, or 0
+// AsksForType reports whether a query is for instances of the service type.
+func (m *Message) AsksForType() bool {
+	for _, q := range m.Questions {
+		if strings.EqualFold(q.Name, ServiceName) {
+			return true
+		}
+	}
+	return false
 }
 
-// parse reads a packet. Everything in it is a stranger's word.
-func parse(b []byte) (*message, error) {
-	if len(b) < 12 || len(b) > maxMessage {
+// Parse reads a packet. Everything in it is a stranger's word.
+func Parse(b []byte) (*Message, error) {
+	if len(b) < 12 || len(b) > MaxMessage {
 		return nil, errMessage
 	}
 	records := 0
@@ -62,36 +68,36 @@ func parse(b []byte) (*message, error) {
 	if records > maxRecords || d.Unpack(b) != nil || d.Opcode != dns.OpcodeQuery || d.Rcode != dns.RcodeSuccess {
 		return nil, errMessage
 	}
-	m := &message{id: d.Id, response: d.Response}
+	m := &Message{ID: d.Id, Response: d.Response}
 	if d.Response {
 		m.read(append(d.Answer, d.Extra...))
 		return m, nil
 	}
-	m.questions = d.Question
+	m.Questions = d.Question
 	m.readKnown(d.Answer)
 	m.read(d.Extra) // who asks by datagram introduces itself
 	return m, nil
 }
 
 // readKnown reads the known answers of a query (RFC 6762, section 7.1).
-func (m *message) readKnown(all []dns.RR) {
+func (m *Message) readKnown(all []dns.RR) {
 	for _, rr := range all {
 		ptr, ok := rr.(*dns.PTR)
-		if !ok || ptr.Hdr.Ttl < ttlSeconds/2 || len(m.known) >= maxRecords {
+		if !ok || ptr.Hdr.Ttl < TTL/2 || len(m.Known) >= maxRecords {
 			continue
 		}
 		if label, ok := pointsTo(ptr); ok {
-			if m.known == nil {
-				m.known = make(map[string]bool)
+			if m.Known == nil {
+				m.Known = make(map[string]bool)
 			}
-			m.known[label] = true
+			m.Known[label] = true
 		}
 	}
 }
 
 // pointsTo returns the instance to which a record of our service type points.
 func pointsTo(ptr *dns.PTR) (label string, ok bool) {
-	if !strings.EqualFold(ptr.Hdr.Name, serviceName) {
+	if !strings.EqualFold(ptr.Hdr.Name, ServiceName) {
 		return "", false
 	}
 	return instanceOf(ptr.Ptr)
@@ -105,7 +111,7 @@ type parts struct {
 }
 
 // read puts the records of a message together to instances.
-func (m *message) read(all []dns.RR) {
+func (m *Message) read(all []dns.RR) {
 	byLabel := make(map[string]*parts)
 	var labels []string // in the order of the message
 	of := func(label string) *parts {
@@ -142,29 +148,29 @@ func (m *message) read(all []dns.RR) {
 }
 
 // add adds an instance, of which the goodbye of any record is a goodbye.
-func (m *message) add(label string, p *parts, all []dns.RR) {
+func (m *Message) add(label string, p *parts, all []dns.RR) {
 	switch {
 	case p.ptr != nil && p.ptr.Hdr.Ttl == 0, p.srv != nil && p.srv.Hdr.Ttl == 0:
-		m.found = append(m.found, instance{label: label})
+		m.Found = append(m.Found, Instance{Label: label})
 	case p.srv != nil && p.txt != nil && p.srv.Port != 0:
 		ttl := p.srv.Hdr.Ttl
 		if p.ptr != nil {
 			ttl = min(ttl, p.ptr.Hdr.Ttl)
 		}
-		m.found = append(m.found, instance{
-			label:  label,
-			claims: readClaims(label, p),
-			addrs:  addressesOf(p.srv.Target, all),
-			ttl:    min(time.Duration(ttl)*time.Second, maxTTL),
+		m.Found = append(m.Found, Instance{
+			Label:  label,
+			Claims: readClaims(label, p),
+			Addrs:  addressesOf(p.srv.Target, all),
+			TTL:    min(time.Duration(ttl)*time.Second, MaxTTL),
 		})
 	case p.ptr != nil:
-		m.bare = append(m.bare, label)
+		m.Bare = append(m.Bare, label)
 	}
 }
 
 // readClaims reads what an instance says of itself. What is malformed counts as not said.
-func readClaims(label string, p *parts) claims {
-	c := claims{port: p.srv.Port}
+func readClaims(label string, p *parts) Claims {
+	c := Claims{Port: p.srv.Port}
 	seen := make(map[string]bool)
 	for _, s := range p.txt.Txt {
 		key, value, _ := strings.Cut(unescape(s), "=")
@@ -175,20 +181,20 @@ func readClaims(label string, p *parts) claims {
 		seen[key] = true
 		switch {
 		case key == "id" && validID(value):
-			c.id = value
+			c.ID = value
 		case key == "room" && validRoom(value):
-			c.room = value
+			c.Room = value
 		case key == "key" && validKey(value):
-			c.key = value
+			c.Key = value
 		case key == "since":
 			if n, err := strconv.ParseInt(value, 10, 64); err == nil && n > 0 && n < 1<<40 {
-				c.since = n
+				c.Since = n
 			}
 		}
 	}
-	c.name = nickname(label, c.id)
-	if c.id == "" { // announced by another program
-		c.id = cut(cleanText(label), maxLabel)
+	c.Name = nickname(label, c.ID)
+	if c.ID == "" { // announced by another program
+		c.ID = cut(cleanText(label), maxLabel)
 	}
 	return c
 }
@@ -204,7 +210,7 @@ func addressesOf(host string, all []dns.RR) []netip.Addr {
 		case *dns.AAAA:
 			ip = rr.AAAA
 		}
-		if len(ip) == 0 || len(addrs) >= maxAddrs || rr.Header().Ttl == 0 || !strings.EqualFold(rr.Header().Name, host) {
+		if len(ip) == 0 || len(addrs) >= MaxAddrs || rr.Header().Ttl == 0 || !strings.EqualFold(rr.Header().Name, host) {
 			continue
 		}
 		if a, ok := netip.AddrFromSlice(ip); ok {

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package lanfind
+package sock
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // listenGroup opens a socket for one group on one interface.
 func listenGroup(i *net.Interface, group netip.Addr) (*net.UDPConn, error) {
-	return net.ListenMulticastUDP(network(group), i, &net.UDPAddr{IP: group.AsSlice(), Port: mdnsPort})
+	return net.ListenMulticastUDP(network(group), i, &net.UDPAddr{IP: group.AsSlice(), Port: MulticastPort})
 }
 
 // listenShared opens a socket on a port. It is not shared: Windows would give packets to any of its sockets.

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package lanfind
+package sock
 
 // onlyOwnGroups has nothing to do where sockets receive only what comes to groups of their own.
 func onlyOwnGroups(int, int) error { return nil }

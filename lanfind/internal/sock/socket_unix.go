@@ -1,6 +1,6 @@
 //go:build unix
 
-package lanfind
+package sock
 
 import (
 	"errors"
@@ -16,9 +16,9 @@ import (
 // bound to all addresses, it would take unicast packets from the responder of the system, which has the same port.
 func listenGroup(i *net.Interface, group netip.Addr) (*net.UDPConn, error) {
 	if group.Is4() {
-		return listenUDP(unix.AF_INET, &unix.SockaddrInet4{Port: mdnsPort, Addr: group.As4()})
+		return listenUDP(unix.AF_INET, &unix.SockaddrInet4{Port: MulticastPort, Addr: group.As4()})
 	}
-	return listenUDP(unix.AF_INET6, &unix.SockaddrInet6{Port: mdnsPort, Addr: group.As16(), ZoneId: uint32(i.Index)})
+	return listenUDP(unix.AF_INET6, &unix.SockaddrInet6{Port: MulticastPort, Addr: group.As16(), ZoneId: uint32(i.Index)})
 }
 
 // listenShared opens a socket on a port that other programs on this host may have too.

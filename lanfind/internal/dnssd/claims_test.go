@@ -1,7 +1,6 @@
-package lanfind
+package dnssd
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"unicode"
@@ -19,7 +18,7 @@ func TestCleanName(t *testing.T) {
 		strings.Repeat("\u20ac", 20):     strings.Repeat("\u20ac", 13),
 		"\t\r\n":                         "",
 	} {
-		if got := cleanName(in); got != want {
+		if got := CleanName(in); got != want {
 			t.Errorf("cleanName(%q) = %q, want %q", in, got, want)
 		}
 	}
@@ -63,29 +62,25 @@ func TestInstanceOf(t *testing.T) {
 	}
 }
 
-func TestService(t *testing.T) {
-	for name, s := range map[string]Service{
-		"no port":       {Name: "anna"},
-		"short ID":      {Port: 1, ID: "12"},
-		"upper-case ID": {Port: 1, ID: "00112233445566AA"},
-		"room":          {Port: 1, Room: "4821\n"},
-		"long room":     {Port: 1, Room: strings.Repeat("1", 64)},
-		"key":           {Port: 1, Key: "a b"},
+func TestCheck(t *testing.T) {
+	good := Claims{ID: "00112233445566aa", Port: 1, Room: "4821", Key: "SHA256:abc"}
+	if err := good.Check(); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*Claims){
+		"no port":       func(c *Claims) { c.Port = 0 },
+		"no ID":         func(c *Claims) { c.ID = "" },
+		"short ID":      func(c *Claims) { c.ID = "12" },
+		"upper-case ID": func(c *Claims) { c.ID = "00112233445566AA" },
+		"room":          func(c *Claims) { c.Room = "4821\n" },
+		"long room":     func(c *Claims) { c.Room = strings.Repeat("1", 64) },
+		"key":           func(c *Claims) { c.Key = "a b" },
+		"long key":      func(c *Claims) { c.Key = strings.Repeat("k", 129) },
 	} {
-		if _, err := s.checked(); !errors.Is(err, ErrService) {
-			t.Errorf("%s: %v", name, err)
+		c := good
+		if spoil(&c); c.Check() == nil {
+			t.Errorf("%s: %+v is good", name, c)
 		}
-		if err := Announce(t.Context(), &s, nil); !errors.Is(err, ErrService) {
-			t.Errorf("%s: announced: %v", name, err)
-		}
-	}
-	a, _ := (&Service{Port: 1}).checked()
-	b, err := (&Service{Port: 1}).checked()
-	if err != nil || a.ID == b.ID || !validID(a.ID) {
-		t.Errorf("IDs %q and %q, %v", a.ID, b.ID, err)
-	}
-	if err := Announce(t.Context(), nil, nil); !errors.Is(err, ErrService) {
-		t.Errorf("announced nothing: %v", err)
 	}
 }
 
@@ -101,7 +96,7 @@ func FuzzSplitName(f *testing.F) {
 		if again, _ := splitName(escapeLabel(label) + ".x"); again != label {
 			t.Errorf("label %q came back as %q", label, again)
 		}
-		if c := cleanName(s); !utf8.ValidString(c) || len(c) > maxNick || strings.ContainsFunc(c, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if c := CleanName(s); !utf8.ValidString(c) || len(c) > maxNick || strings.ContainsFunc(c, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("cleanName(%q) = %q", s, c)
 		}
 	})

@@ -1,4 +1,5 @@
-package lanfind
+// Package limit bounds what strangers can cause as time passes, each of them and all together, in bounded memory.
+package limit
 
 import (
 	"net/netip"
@@ -12,8 +13,9 @@ const (
 
 	sourceRate, sourceBurst = 20, 60    // packets a second that are read of one source
 	allRate, allBurst       = 500, 1000 // and of all together
+	quietRate, quietBurst   = 1, 8      // and of one source even when all together send too much
+	restRate, restBurst     = 300, 600  // of all together in this way
 	floodRate, floodBurst   = 10_000, 20_000
-	floodPause              = 20 * time.Millisecond // of reading, when even looking at addresses is too much
 )
 
 // bucket is an allowance that grows as time passes.
@@ -35,19 +37,20 @@ func (b *bucket) take(rate, burst float64, now time.Time) bool {
 	return true
 }
 
-// limits bound what each source may cause as time passes.
-type limits struct {
+// Sources bound what each source may cause as time passes.
+type Sources struct {
 	rate, burst float64 // a second, and at once
 	by          map[netip.Addr]*bucket
 	swept       time.Time // when those were thrown out that nobody needs
 }
 
-func newLimits(rate, burst float64) *limits {
-	return &limits{rate: rate, burst: burst, by: make(map[netip.Addr]*bucket)}
+// New returns the allowances of sources that may cause rate things a second, and burst at once.
+func New(rate, burst float64) *Sources {
+	return &Sources{rate: rate, burst: burst, by: make(map[netip.Addr]*bucket)}
 }
 
-// take reports whether the source may cause one more.
-func (l *limits) take(a netip.Addr, now time.Time) bool {
+// Take reports whether the source may cause one more.
+func (l *Sources) Take(a netip.Addr, now time.Time) bool {
 	b := l.by[a]
 	if b == nil {
 		if len(l.by) >= maxLimited {
@@ -60,7 +63,7 @@ func (l *limits) take(a netip.Addr, now time.Time) bool {
 }
 
 // evict forgets those whose allowance is full again, or else the one, of a few, that gains least by it.
-func (l *limits) evict(now time.Time) {
+func (l *Sources) evict(now time.Time) {
 	if full := time.Duration(l.burst / l.rate * float64(time.Second)); now.Sub(l.swept) >= full {
 		l.swept = now
 		for a, b := range l.by {
@@ -86,27 +89,33 @@ func (l *limits) evict(now time.Time) {
 }
 
 // A gate bounds what all readers let in together.
-type gate struct {
+type Gate struct {
 	mu     sync.Mutex
-	source *limits // guarded by mu, like the rest
+	source *Sources // guarded by mu, like the rest
 	all    bucket
+	quiet  *Sources
+	rest   bucket
 	flood  bucket
 }
 
-func newGate(now time.Time) *gate {
-	return &gate{
-		source: newLimits(sourceRate, sourceBurst),
-		all:    bucket{allBurst, now}, flood: bucket{floodBurst, now},
+// NewGate returns a gate that nobody has passed.
+func NewGate(now time.Time) *Gate {
+	return &Gate{
+		source: New(sourceRate, sourceBurst),
+		quiet:  New(quietRate, quietBurst),
+		all:    bucket{allBurst, now}, rest: bucket{restBurst, now}, flood: bucket{floodBurst, now},
 	}
 }
 
-// pass reports whether a packet of a source is to be looked at, and whether the reader shall pause, so that the kernel,
+// Pass reports whether a packet of a source is to be looked at, and whether the reader shall pause, so that the kernel,
 // which does it for less, throws away what comes meanwhile.
-func (g *gate) pass(a netip.Addr, now time.Time) (ok, pause bool) {
+func (g *Gate) Pass(a netip.Addr, now time.Time) (ok, pause bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.flood.take(floodRate, floodBurst, now) {
 		return false, true
 	}
-	return g.source.take(a.WithZone(""), now) && g.all.take(allRate, allBurst, now), false
+	a = a.WithZone("")
+	return g.source.Take(a, now) && g.all.take(allRate, allBurst, now) ||
+		g.quiet.Take(a, now) && g.rest.take(restRate, restBurst, now), false
 }
