@@ -21,6 +21,12 @@
 // Two sides that have met before, and exchanged a random [Key] then, need none of this to meet again: [KeyCode] makes a
 // code of it for a room, and Auth takes it beside the words, or in their place.
 //
+// Who keeps an [Identity] is known again by all whom it has met, whatever address it has then. Both sides run
+//
+//	key, name, err := identity.Introduce(ctx, conn, initiator, exporter, "anna")
+//
+// and look whether they know the key. If not, they go on with check words, and keep it.
+//
 // The exporter is tls.ConnectionState.ExportKeyingMaterial of conn, under any label of the caller's, the same on both sides.
 //
 // # In a room
@@ -58,6 +64,16 @@
 // sides have the same key, and that is all. If not, or if only one side has a key, they go on with start, as above, or
 // without words. To whoever has another key, or none, a proof is 32 random bytes.
 //
+// # With an identity
+//
+//	initiator                                   responder
+//	version, key, name, signature           ->
+//	                                        <-  version, key, name, signature
+//
+// Keys and signatures are Ed25519. What is signed is the exporter, the role, and all that was said before with what is said
+// now. So a signature is of no use on another connection or in the other direction. The initiator shows its key
+// to whoever answers; the responder to whoever has proven to have one.
+//
 // # Without words
 //
 //	server                                      client
@@ -74,6 +90,9 @@
 // a room the server is the network: it can keep the two apart, but learns nothing and can say nothing in their names. With check
 // words the attacker has a single try at one in 2^31, if both people look. Who knows the words is trusted, as is
 // whoever can read the screens. A key cannot be guessed, so whoever fails at it has learnt nothing and is as welcome as anybody
-// who has none: who needs more than words or check words must look at [Auth.ByKey]. That somebody prevents the connection altogether is not defended against. Words are not stored and
-// the transferred bytes do not depend on them: words that leak later give nothing away about earlier connections.
+// who has none: who needs more than words or check words must look at [Auth.ByKey]. An identity proves that the peer is
+// the one that had this key the last time; who that was is for check words to tell, once. A name proves nothing at all.
+//
+// That somebody prevents the connection altogether is not defended against. Words are not stored and the transferred bytes
+// do not depend on them: words that leak later give nothing away about earlier connections.
 package pair

@@ -55,6 +55,21 @@ func ExampleAuth() {
 	// Output: <nil> <nil>
 }
 
+// Each side learns the other's key, and looks whether it knows it.
+func ExampleIdentity_Introduce() {
+	a, b := net.Pipe()
+	exporter := make([]byte, 32) // of the TLS connection in real life
+	anna, ben := pair.NewIdentity(), pair.NewIdentity()
+	known := map[pair.PublicKey]string{ben.Public(): "Ben"} // from an earlier meeting
+	go anna.Introduce(context.Background(), a, true, exporter, "anna")
+	key, name, err := ben.Introduce(context.Background(), b, false, exporter, "ben")
+	fmt.Println(key == anna.Public(), name, err)
+	fmt.Println(known[ben.Public()], known[key] == "")
+	// Output:
+	// true anna <nil>
+	// Ben true
+}
+
 func ExampleParseLine() {
 	line, err := pair.ParseLine(" 203.0.113.10, 192.168.1.5:7071 / abdo YOGURT ")
 	fmt.Println(line, err)

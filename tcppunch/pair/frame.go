@@ -16,17 +16,18 @@ import (
 type kind byte
 
 const (
-	kindHello    kind = 0xA0 + iota // version, flags
-	kindStart                       // CPace message of the initiator
-	kindReply                       // CPace message of the responder and its proof
-	kindProof                       // proof of the initiator
-	kindCommit                      // check words: hash of the server's nonce
-	kindNonce                       // check words: nonce of the client
-	kindOpen                        // check words: nonce of the server
-	kindConfirm                     // 1 or 0: what this side's person said
-	kindSealed                      // in a room: a sealed message, of any length up to the end
-	kindFresh                       // random bytes of a side that has a key
-	kindKeyProof                    // proof of the key
+	kindHello        kind = 0xA0 + iota // version, flags
+	kindStart                           // CPace message of the initiator
+	kindReply                           // CPace message of the responder and its proof
+	kindProof                           // proof of the initiator
+	kindCommit                          // check words: hash of the server's nonce
+	kindNonce                           // check words: nonce of the client
+	kindOpen                            // check words: nonce of the server
+	kindConfirm                         // 1 or 0: what this side's person said
+	kindSealed                          // in a room: a sealed message, of any length up to the end
+	kindFresh                           // random bytes of a side that has a key
+	kindKeyProof                        // proof of the key
+	kindIntroduction                    // version, public key, name, signature
 )
 
 // message encodes one message.
