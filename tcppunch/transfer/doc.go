@@ -69,6 +69,9 @@
 //	PING   <------------------------>            any time, after 2 s without a frame
 //	FAIL   <------------------------>            any time: code, message; answered by BYE
 //
+// The first PAGE may stand right behind the OFFER if the receiver has the feature "page": so
+// with the ACCEPT comes its PLAN, and there is one round trip less before the first block.
+//
 // The list, the blocks and the answers overlap: nothing waits for a round trip but the
 // very end. A file of one block needs no FILE, an empty one, a folder or a link
 // nothing but its entry. Blocks come in any order, each at most once, and not before a

@@ -19,7 +19,7 @@ import (
 
 // await is what an honest peer waits for before it sends a frame of a kind.
 var await = map[wire.Kind]wire.Kind{
-	wire.PageKind: wire.AcceptKind, wire.BlockKind: wire.PlanKind, wire.CheckKind: wire.PlanKind, wire.FileKind: wire.PlanKind,
+	wire.PageKind: wire.HelloKind, wire.BlockKind: wire.PlanKind, wire.CheckKind: wire.PlanKind, wire.FileKind: wire.PlanKind,
 	wire.LostKind: wire.PlanKind, wire.EndKind: wire.PlanKind, wire.ByeKind: wire.ResultKind,
 	wire.AcceptKind: wire.OfferKind, wire.PlanKind: wire.PageKind, wire.VerdictKind: wire.CheckKind, wire.ResultKind: wire.EndKind,
 }

@@ -217,7 +217,7 @@ func openingAttacks(t testing.TB) []attack {
 		{"receiver's frame", say(hi, fr(wire.AcceptKind)), ErrProtocol, "unexpected accept"},
 		{"greeting", say(hi, fr(wire.GreetKind, make([]byte, 20))), ErrProtocol, "unexpected greeting"},
 		{"bye at once", say(hi, fr(wire.ByeKind)), ErrProtocol, "unexpected bye"},
-		{"page before accept", []turn{{0, slices.Concat(hi, frPages(t, f))}}, ErrProtocol, "unexpected page"},
+		{"page before the offer", []turn{{0, slices.Concat(hi, frPages(t, f))}}, ErrProtocol, "unexpected page"},
 		{"block before accept", say(hi, frBlock(0, 0, []byte{1})), ErrProtocol, "unexpected block"},
 		{"offer twice", say(hi, frOffer(t, f), frOffer(t, f)), ErrProtocol, "unexpected offer"},
 		{"malformed fail", say(hi, fr(wire.FailKind, []byte{200})), ErrProtocol, "malformed"},

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
-
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/link"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/wire"
 )
 
 // meeting has two Extra functions that connect to each other, with a word each way.
@@ -115,6 +115,31 @@ func TestStreams(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What it takes to make further connections does not wait for blocks on a slow one.
+func TestStreamsFirst(t *testing.T) {
+	files := map[string][]byte{"f": content(5 * mib)}
+	m := newMeeting(t)
+	far := func(ctx context.Context, s *Signals) (net.Conn, error) {
+		<-time.After(200 * time.Millisecond) // as a STUN server would take
+		return m.extra(ctx, s)
+	}
+	a, b := tcpPair(t)
+	s := &spy{Conn: slowConn{a, 1 << 20}, kind: wire.BlockKind, seen: make(chan struct{})}
+	made := &Trace{Streams: func(int) {
+		select {
+		case <-s.seen:
+			t.Error("a block went first")
+		default:
+		}
+	}}
+	dir := t.TempDir()
+	sent, received := both(t.Context(), s, b, offering(t, files), dir, &SendOptions{Streams: 2, Extra: far, Trace: made}, &ReceiveOptions{Extra: far})
+	if sent.err != nil || received.err != nil || m.calls.Load() == 0 {
+		t.Fatalf("Send: %v; Receive: %v; Extra was called %d times", sent.err, received.err, m.calls.Load())
+	}
+	wantTree(t, dir, files)
 }
 
 // A stream of unknown length may be spread too; into a pipe it is not.

@@ -36,6 +36,8 @@ type Summary struct {
 	Bytes    int64         // in these files
 	Sent     int64         // by Send: bytes of file data that went over the wire in this call
 	Received int64         // by Receive: the same
+	There    int64         // bytes of the offer that were at the receiver before this call
+	Came     int64         // bytes of the offer that have come there in this call, whatever they took on the wire, as far as this side knows
 	Heard    bool          // by Receive: the sender knows that all is in place; else another Receive tells it
 	Elapsed  time.Duration // since the offer was accepted; zero if it was not
 }

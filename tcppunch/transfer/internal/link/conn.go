@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 const (
 	readBuffer = 64 << 10
 	maxPending = 256 << 10 // bytes of small frames that wait to be written
+	piece      = 128 << 10 // bytes of a block that are written at once, and counted
+	longWrite  = 300 * time.Millisecond
 )
 
 // A Handler takes the frames of one connection, in the goroutine that reads it.
@@ -43,6 +46,7 @@ type Conn struct {
 	left    chan struct{} // closed when the reader has ended
 	used    atomic.Bool   // a block went over it, or came
 	pending atomic.Int64  // when the read under way began, Unix nanoseconds, 0 if there is none
+	took    atomic.Int64  // nanoseconds, for the last chunk
 
 	mu     sync.Mutex
 	small  []byte // frames to be written
@@ -199,11 +203,15 @@ func (c *Conn) writeLoop() {
 			last = time.Now()
 			continue
 		}
+		from, later := blocks, (<-chan time.Time)(nil)
+		if d := c.s.quietFor(c); d > 0 {
+			from, later = nil, time.After(d)
+		}
 		select {
 		case <-c.wake:
-		case chunk := <-blocks:
-			c.used.Store(true)
-			c.write(chunk.B)
+		case <-later:
+		case chunk := <-from:
+			c.writeBlocks(chunk.B)
 			q.written(chunk)
 			last = time.Now()
 		case <-beat.C:
@@ -235,6 +243,24 @@ func (c *Conn) writeSmall() bool {
 	c.spare = b
 	c.mu.Unlock()
 	return len(b) > 0
+}
+
+// writeBlocks writes a chunk.
+func (c *Conn) writeBlocks(b []byte) {
+	c.used.Store(true)
+	began := time.Now()
+	for part := range slices.Chunk(b, piece) {
+		c.write(part)
+		c.s.written.Add(int64(len(part)))
+	}
+	c.took.Store(int64(time.Since(began)))
+}
+
+// busyLong reports whether what is said next on this connection may have to wait long for
+// a chunk. Before the first one nobody knows.
+func (c *Conn) busyLong() bool {
+	took := time.Duration(c.took.Load())
+	return took == 0 || took > longWrite
 }
 
 func (c *Conn) write(b []byte) {

@@ -18,6 +18,7 @@ import (
 const (
 	extraTime = 60 * time.Second // to make a further connection
 	greetTime = 10 * time.Second // for both sides to find each other on it
+	quietTime = 2 * time.Second  // for the first words about it, before blocks may delay them
 
 	// MaxMaking is how many may be made at once: each of them is work for the routers.
 	MaxMaking = 4
@@ -66,6 +67,9 @@ func (x *Extras) Close() {
 	}
 }
 
+// Prepare keeps the main connection free of blocks for what Open will have to say soon.
+func (x *Extras) Prepare() { x.s.keepQuiet(quietTime) }
+
 // Open asks the other side for one more and makes it, on the sender. The sender is the
 // first. It may be called by MaxMaking goroutines at once.
 func (x *Extras) Open(seen netip.Addr) (net.Conn, error) {
@@ -90,6 +94,9 @@ func (x *Extras) begin(first bool, seen netip.Addr) *Signals {
 	x.begun++
 	sig := newSignals(x.s, x.begun, first, seen)
 	x.pending[sig.number] = sig
+	if first && x.s.Main.busyLong() {
+		x.s.keepQuiet(quietTime)
+	}
 	return sig
 }
 
@@ -135,6 +142,9 @@ func (x *Extras) make(sig *Signals, greeting *wire.Stream) (net.Conn, error) {
 	x.mu.Lock()
 	delete(x.pending, sig.number)
 	x.over = x.over || err != nil
+	if len(x.pending) == 0 && sig.First {
+		x.s.keepQuiet(0)
+	}
 	if err != nil && met && sig.First {
 		x.count-- // nothing was sent over it; a receiver cannot know that
 	}

@@ -14,16 +14,17 @@ const (
 	MinVersion = 2
 )
 
-// FeatureStreams says that further connections may be asked for.
-const FeatureStreams = "streams"
+const (
+	// FeatureStreams says that further connections may be asked for.
+	FeatureStreams = "streams"
+	// FeaturePage says that the first page may come right behind the offer.
+	FeaturePage = "page"
+)
 
 // Greet says hello. Both sides do so first, so that two senders, or two receivers, find
-// out. extra says that this side can make further connections.
-func (s *Session) Greet(role byte, extra bool) {
-	h := wire.Hello{Version: Version, Min: MinVersion, Role: role}
-	if extra {
-		h.Features = append(h.Features, FeatureStreams)
-	}
+// out.
+func (s *Session) Greet(role byte, features ...string) {
+	h := wire.Hello{Version: Version, Min: MinVersion, Role: role, Features: features}
 	if a, err := netip.ParseAddrPort(s.Main.conn.RemoteAddr().String()); err == nil {
 		h.Seen = a.Addr().Unmap()
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/fault"
@@ -56,6 +57,8 @@ type Session struct {
 	readers sync.WaitGroup // of all connections
 	writers sync.WaitGroup
 	others  sync.WaitGroup
+	written atomic.Int64 // bytes of blocks
+	quiet   atomic.Int64 // until when the main connection carries no blocks, Unix nanoseconds
 
 	mu      sync.Mutex
 	stopped bool
@@ -118,6 +121,25 @@ func (s *Session) Add(conn net.Conn, h Handler) int {
 	s.conns = append(s.conns, c)
 	c.start()
 	return len(s.conns)
+}
+
+// Written is how many bytes of blocks were written to all connections.
+func (s *Session) Written() int64 { return s.written.Load() }
+
+// keepQuiet has the main connection carry no more blocks for a while, or again: a slow one
+// takes seconds for each, and what the two sides have to tell each other would wait for it.
+func (s *Session) keepQuiet(d time.Duration) {
+	s.quiet.Store(time.Now().Add(d).UnixNano())
+	s.Main.poke()
+}
+
+// quietFor is how long a connection shall carry no blocks from now on.
+func (s *Session) quietFor(c *Conn) time.Duration {
+	until := s.quiet.Load()
+	if c != s.Main || until == 0 {
+		return 0
+	}
+	return time.Until(time.Unix(0, until))
 }
 
 // Stop gives up: nothing new is begun, and what is under way has a short time to

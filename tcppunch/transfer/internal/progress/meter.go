@@ -41,6 +41,8 @@ type Sum struct {
 	Bytes    int64
 	Sent     int64
 	Received int64
+	There    int64
+	Came     int64
 	Heard    bool
 	Elapsed  time.Duration
 }
@@ -263,5 +265,6 @@ func (m *Meter) Sum() Sum {
 	if !m.start.IsZero() {
 		m.sum.Elapsed = time.Since(m.start)
 	}
+	m.sum.There, m.sum.Came = m.before, m.done-m.before
 	return m.sum
 }

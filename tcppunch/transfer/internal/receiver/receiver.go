@@ -148,7 +148,11 @@ func (r *receiver) run() error {
 	if err := r.dst.Sink.Reset(r.sess.Ctx, opt); err != nil {
 		return err
 	}
-	r.sess.Greet(wire.RoleReceive, r.opt.Dial != nil && !r.dst.Pipe)
+	features := []string{link.FeaturePage}
+	if r.opt.Dial != nil && !r.dst.Pipe {
+		features = append(features, link.FeatureStreams)
+	}
+	r.sess.Greet(wire.RoleReceive, features...)
 	if err := r.until(func() bool { return r.offer != nil }); err != nil {
 		return err
 	}

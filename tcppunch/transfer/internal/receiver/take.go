@@ -81,6 +81,8 @@ func (r *receiver) takeSmall(k wire.Kind, body []byte) (after func(), err error)
 			r.offer = &o
 		}
 		return nil, err
+	case r.offer != nil && !r.accepted && k == wire.PageKind && r.unsettled == 0: // it waits for the answer
+		return nil, r.takePage(body)
 	case !r.accepted:
 		return nil, link.Unexpected(k)
 	case r.ended && (k == wire.StreamKind || k == wire.SignalKind || k == wire.NoStreamKind): // it was on its way

@@ -40,6 +40,7 @@ func (s answers) Take(k wire.Kind, n int, r *bufio.Reader) (last bool, err error
 		}
 	case k == wire.AcceptKind && s.offered && !s.accepted:
 		s.accepted = true
+		report = s.begin // before any other report: a plan may be right behind
 	case k == wire.ResultKind && s.ended && s.result == nil:
 		var res wire.Result
 		if res, err = wire.ParseResult(body); err == nil {
@@ -65,6 +66,14 @@ func (s answers) Take(k wire.Kind, n int, r *bufio.Reader) (last bool, err error
 		report()
 	}
 	return last, err
+}
+
+// begin tells that the offer was accepted, and has run go on.
+func (s *sender) begin() {
+	s.meter.Accepted()
+	s.mu.Lock()
+	s.begun = true
+	s.mu.Unlock()
 }
 
 // plan takes what becomes of the entries of the oldest page without an answer.

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,6 +77,7 @@ type sender struct {
 	hello    *wire.Hello
 	offered  bool
 	accepted bool
+	begun    bool // and the hooks have been told that
 	ended    bool
 	result   *wire.Result
 	sent     []*sentPage    // those with entries that are not settled, oldest first
@@ -108,14 +110,17 @@ func (s *sender) run() error {
 	list := s.src.list()
 	s.totals, s.pages, s.reader = list.Totals(), list.Pages(), manifest.NewReader(list.Totals())
 	s.gone.Set, s.theirs = limit.NewSet(s.totals.Entries), limit.NewSet(s.totals.Entries)
-	s.sess.Greet(wire.RoleSend, s.opt.Dial != nil)
+	var features []string
+	if s.opt.Dial != nil {
+		features = append(features, link.FeatureStreams)
+	}
+	s.sess.Greet(wire.RoleSend, features...)
 	if err := s.until(func() bool { return s.hello != nil }); err != nil {
 		return err
 	}
 	if err := s.offer(); err != nil {
 		return err
 	}
-	s.meter.Accepted()
 	s.startExtras()
 	refused, count := s.src.Refused()
 	for _, f := range refused {
@@ -136,7 +141,12 @@ func (s *sender) offer() error {
 	s.src.offered = true
 	s.meter.Offer(o, 0)
 	s.sess.Main.Send(wire.OfferKind, o.Append)
-	return s.until(func() bool { return s.accepted })
+	if slices.Contains(s.hello.Features, link.FeaturePage) && len(s.pages) > 0 { // that saves a round trip
+		if err := s.sendPage(); err != nil {
+			return err
+		}
+	}
+	return s.until(func() bool { return s.begun })
 }
 
 // settle says that all is sent, waits for the receiver's last word, and acknowledges it.

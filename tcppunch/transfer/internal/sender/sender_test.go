@@ -12,20 +12,24 @@ import (
 func TestGrowth(t *testing.T) {
 	const s = time.Second
 	tests := []struct {
-		name       string
-		g          growth
-		open, ever bool
+		name string
+		g    growth
+		open int
+		ever bool
 	}{
-		{"held down", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: 1e9}, true, true},
-		{"not held", growth{streams: 1, rate: 1e6, steady: 3 * s, left: 1e9}, false, true},
-		{"too early", growth{streams: 1, held: true, rate: 1e6, steady: s, left: 1e9}, false, true},
-		{"nothing flows", growth{streams: 1, held: true, steady: 3 * s, left: 1e9}, false, true},
-		{"nearly done", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: 4e6}, false, true},
-		{"nobody knows how much", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: -1}, true, true},
-		{"the last one helped", growth{streams: 2, held: true, rate: 2e6, before: 1e6, steady: 3 * s, left: 1e9}, true, true},
-		{"the last one did not", growth{streams: 2, held: true, rate: 1.05e6, before: 1e6, steady: 3 * s, left: 1e9}, false, false},
-		{"the last one is new", growth{streams: 2, held: true, rate: 1e6, before: 1e6, steady: s, left: 1e9}, false, true},
-		{"enough", growth{streams: maxAuto, held: true, rate: 9e6, before: 1e6, steady: 3 * s, left: 1e9}, false, false},
+		{"held down", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: 1e9}, 3, true},
+		{"not held", growth{streams: 1, rate: 1e6, steady: 3 * s, left: 1e9}, 0, true},
+		{"too early", growth{streams: 1, held: true, rate: 1e6, steady: s, left: 1e9}, 0, true},
+		{"nothing flows", growth{streams: 1, held: true, steady: 3 * s, left: 1e9}, 0, true},
+		{"nearly done", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: 7e6}, 0, true},
+		{"nobody knows how much", growth{streams: 1, held: true, rate: 1e6, steady: 3 * s, left: -1}, 3, true},
+		{"the last one helped", growth{streams: 2, held: true, rate: 2e6, before: 1e6, steady: 3 * s, left: 1e9}, 6, true},
+		{"perhaps the last one did not", growth{streams: 2, held: true, rate: 1.2e6, before: 1e6, steady: 7 * s, left: 1e9}, 0, true},
+		{"the last one did not", growth{streams: 2, held: true, rate: 1.2e6, before: 1e6, steady: 8 * s, left: 1e9}, 0, false},
+		{"the last one is new", growth{streams: 2, held: true, rate: 1e6, before: 1e6, steady: s, left: 1e9}, 0, true},
+		{"the last ones helped", growth{streams: 4, held: true, rate: 4e6, before: 2e6, steady: 3 * s, left: 1e9}, 4, true},
+		{"no more than that", growth{streams: 6, held: true, rate: 4e6, before: 2e6, steady: 3 * s, left: 1e9}, maxAuto - 6, true},
+		{"enough", growth{streams: maxAuto, held: true, rate: 9e6, before: 1e6, steady: 3 * s, left: 1e9}, 0, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 
 // File is an open file of a Tree.
 type File struct {
-	f     *os.File
-	entry manifest.Entry
+	f      *os.File
+	entry  manifest.Entry
+	sparse bool // there may be holes
 }
 
 // Open opens a File of the list. The error is a *fault.Failure that names it. It wraps
@@ -36,10 +37,12 @@ func (t *Tree) Open(e manifest.Entry) (*File, error) {
 		return nil, fail
 	}
 	file := &File{f: f, entry: e}
-	if err := file.Unchanged(); err != nil {
+	info, err := file.unchanged()
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
+	file.sparse = sparse(f, info)
 	return file, nil
 }
 
@@ -47,14 +50,19 @@ func (t *Tree) Open(e manifest.Entry) (*File, error) {
 // list. Asked after the last block, it tells of most of what was written meanwhile; what is
 // written within one tick of the file system's clock cannot be told.
 func (f *File) Unchanged() error {
+	_, err := f.unchanged()
+	return err
+}
+
+func (f *File) unchanged() (fs.FileInfo, error) {
 	info, err := f.f.Stat()
 	if err != nil {
-		return &fault.Failure{Name: f.entry.Path, Cause: err}
+		return nil, &fault.Failure{Name: f.entry.Path, Cause: err}
 	}
 	if !info.Mode().IsRegular() || info.Size() != f.entry.Size || !modTime(info).Equal(f.entry.ModTime) {
-		return &fault.Failure{Kind: fault.ErrSourceChanged, Name: f.entry.Path}
+		return nil, &fault.Failure{Kind: fault.ErrSourceChanged, Name: f.entry.Path}
 	}
-	return nil
+	return info, nil
 }
 
 // ReadBlock reads block n into buf, which must have room for tree.BlockSize bytes, or for
@@ -68,6 +76,10 @@ func (f *File) ReadBlock(n int64, buf []byte) (int, error) {
 	size := int(tree.SizeOf(f.entry.Size, n))
 	if len(buf) < size {
 		return 0, &fault.Failure{Name: f.entry.Path, Cause: io.ErrShortBuffer}
+	}
+	if f.sparse && hole(f.f, n*tree.BlockSize, int64(size)) {
+		clear(buf[:size])
+		return size, nil
 	}
 	got, err := f.f.ReadAt(buf[:size], n*tree.BlockSize)
 	switch {
