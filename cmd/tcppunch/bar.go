@@ -152,7 +152,7 @@ func fit(s string, width int) string {
 	return string(r[:width-1-half]) + "…" + string(r[len(r)-half:])
 }
 
-func (o *output) startBar(b *mpb.Progress) {
+func (o *output) startBar(b io.Writer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bar = b

@@ -9,21 +9,38 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
-// TestMeasureLink: how much of a long link a transfer fills, from connected to done.
+// TestMeasureLink: how much of a long link a transfer fills, from connected to done, and
+// beside it what the link gives to others, who reach a public host in the same time.
 func TestMeasureLink(t *testing.T) {
 	measures(t, "link")
 	const rate, size = 500, 1 << 30
 	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
-	p.becomes(t, gridLink{rate: rate, rtt: 50})
-	file, ram := p.a.file("file.bin", size), folder(t, *measureRAM)
-	var shares []float64
-	for range *measureRuns {
-		c := p.measure(t, ram, file, "--streams=0")
-		shares = append(shares, size*8/1e6/c.seconds/rate)
-		t.Logf("%.1f s, %.1f %% of the link; CPU: send %.1f s, recv %.1f s", c.seconds, 100*shares[len(shares)-1], c.sendCPU, c.recvCPU)
+	near, far := gridLink{rate: rate, rtt: 50}, gridLink{rate: rate, rtt: 100} // of which the server sees half
+	file, ram, copier := p.a.file("file.bin", size), folder(t, *measureRAM), buildCopier(t)
+	share := func(seconds float64) float64 { return 100 * size * 8 / 1e6 / seconds / rate }
+	tab := newTable("1 GiB at 500 Mbit/s, 50 ms, percent of the link", "as the system has it", "CUBIC")
+	rows := []string{"send and recv, from connected to done", "the middle of that", "bare crypto/tls copy, after its handshake", "iperf3, one stream"}
+	shares := make([][2][]float64, len(rows))
+	for control := range 2 {
+		if control == 1 {
+			p.a.control(t, "cubic")
+		}
+		for range *measureRuns {
+			p.becomes(t, near)
+			c := p.measure(t, ram, file, "--streams=0")
+			p.becomes(t, far)
+			bare := copyTLS(t, copier, p.a.host, p.server.host, serverAddr, size)
+			iperf := size / iperf3(t, p.a.host, p.server.host, serverAddr, "-n", "1G")
+			for i, seconds := range []float64{c.seconds, size / c.steady, bare, iperf} {
+				shares[i][control] = append(shares[i][control], share(seconds))
+			}
+			t.Logf("%.2f s, the middle at the speed of %.2f s, bare TLS %.2f s, iperf3 %.2f s; CPU: send %.1f s, recv %.1f s",
+				c.seconds, size/c.steady, bare, iperf, c.sendCPU, c.recvCPU)
+		}
 	}
-	tab := newTable("1 GiB at 500 Mbit/s, 50 ms", "of the link")
-	tab.row("send and recv", fmt.Sprintf("%.1f %%", 100*middle(shares)))
+	for i, row := range rows {
+		tab.row(row, fmt.Sprintf("%.1f", middle(shares[i][0])), fmt.Sprintf("%.1f", middle(shares[i][1])))
+	}
 	fmt.Printf("\n%s\n", tab)
 }
 
@@ -43,7 +60,7 @@ func TestMeasureStreams(t *testing.T) {
 	const size = 32 << 20
 	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
 	p.becomes(t, gridLink{rate: 100, rtt: 100, loss: 1})
-	p.a.lockCUBIC(t)
+	p.a.control(t, "lock cubic")
 	file, ram := p.a.file("file.bin", size), folder(t, *measureRAM)
 	kinds := []string{"1", "0", "4", "8", "16", "32"}
 	speeds := map[string][]float64{}
@@ -66,12 +83,13 @@ func TestMeasureStreams(t *testing.T) {
 	fmt.Printf("\n%s\n", tab)
 }
 
-// lockCUBIC has the host's kernel use CUBIC, whatever a program asks for.
-func (s *side) lockCUBIC(t *testing.T) {
+// control has the host's kernel use a congestion control, unless a program asks for
+// another one; with "lock cubic", whatever it asks for.
+func (s *side) control(t *testing.T, name string) {
 	t.Helper()
-	r := s.host.Run("sh", "-ec", `ip route show | while read -r route; do ip route change $route congctl lock cubic; done; ip route show`)
-	if r.Err != nil || !strings.Contains(r.Stdout, "congctl lock cubic") {
-		t.Fatalf("no CUBIC: %v\n%s%s", r.Err, r.Stdout, r.Stderr)
+	r := s.host.Run("sh", "-ec", `ip route show | while read -r route; do ip route change $route congctl `+name+`; done; ip route show`)
+	if r.Err != nil || !strings.Contains(r.Stdout, "congctl "+name) {
+		t.Fatalf("no %s: %v\n%s%s", name, r.Err, r.Stdout, r.Stderr)
 	}
 }
 

@@ -33,11 +33,12 @@ func measures(t *testing.T, what string) {
 	}
 }
 
-// stamps notes when each kind of event came first.
+// stamps notes when each kind of event came first, and all that tell of progress.
 type stamps struct {
-	mu    sync.Mutex
-	part  []byte
-	first map[string]stamp
+	mu       sync.Mutex
+	part     []byte
+	first    map[string]stamp
+	progress []stamp
 }
 
 type stamp struct {
@@ -62,6 +63,9 @@ func (s *stamps) Write(b []byte) (int, error) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(string(line), `{"event":"`), `"`)
 		if _, seen := s.first[name]; !seen {
 			s.first[name] = stamp{now, string(line)}
+		}
+		if name == "progress" {
+			s.progress = append(s.progress, stamp{now, string(line)})
 		}
 	}
 }
@@ -126,11 +130,36 @@ func (p *program) code() string {
 	return ""
 }
 
+// steady is how many bytes a second came while the middle of a file was under way: after
+// the first fifth of it, and before the last one.
+func (p *program) steady() float64 {
+	p.t.Helper()
+	p.out.mu.Lock()
+	defer p.out.mu.Unlock()
+	var times []time.Time
+	var bytes []int64
+	for _, s := range p.out.progress {
+		var e event
+		if err := json.Unmarshal([]byte(s.line), &e); err != nil {
+			p.t.Fatalf("%q: %v", s.line, err)
+		}
+		if e.Bytes > e.Total/5 && e.Bytes < e.Total*4/5 {
+			times, bytes = append(times, s.at), append(bytes, e.Bytes)
+		}
+	}
+	last := len(times) - 1
+	if last < 1 {
+		return 0
+	}
+	return float64(bytes[last]-bytes[0]) / times[last].Sub(times[0]).Seconds()
+}
+
 // A cost is what one transfer took.
 type cost struct {
 	seconds          float64 // from connected to done, on the side where that took longer
 	send, recv       float64 // the most memory, in MiB
 	sendCPU, recvCPU float64 // seconds
+	steady           float64 // bytes a second, in the middle of the file
 }
 
 func (p *program) cpu() float64 {
@@ -142,7 +171,7 @@ func costOf(send, recv *program) cost {
 	send.t.Helper()
 	send.ends()
 	recv.ends()
-	c := cost{send: send.peak(), recv: recv.peak(), sendCPU: send.cpu(), recvCPU: recv.cpu()}
+	c := cost{send: send.peak(), recv: recv.peak(), sendCPU: send.cpu(), recvCPU: recv.cpu(), steady: recv.steady()}
 	for _, p := range []*program{send, recv} {
 		c.seconds = max(c.seconds, p.out.event("done").at.Sub(p.out.event("connected").at).Seconds())
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/natlab"
 )
 
 const speedSize = 1 << 30
@@ -19,18 +21,15 @@ const speedSize = 1 << 30
 func TestMeasureSpeed(t *testing.T) {
 	measures(t, "speed")
 	w := newBareLink(t)
-	copier := filepath.Join(t.TempDir(), "tlscopy")
-	if out, err := exec.Command("go", "build", "-o", copier, "./testdata/tlscopy").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	copier := buildCopier(t)
 	ram, disk := folder(t, *measureRAM), folder(t, *measureDisk)
 	file := w.a.file("file.bin", speedSize)
 	kinds := []struct {
 		name string
 		run  func() float64 // seconds
 	}{
-		{"iperf3, one stream", func() float64 { return w.iperf(t) }},
-		{"bare crypto/tls copy", func() float64 { return w.bareTLS(t, copier) }},
+		{"iperf3, one stream", func() float64 { return speedSize / iperf3(t, w.a.host, w.b.host, wireB, "-t", "3") }},
+		{"bare crypto/tls copy", func() float64 { return copyTLS(t, copier, w.a.host, w.b.host, wireB, speedSize) }},
 		{"send and recv, into memory", func() float64 { return w.sendInto(t, ram, file) }},
 		{"send and recv, onto the disk", func() float64 { return w.sendInto(t, disk, file) }},
 		{"dd conv=fsync onto that disk", func() float64 { return dd(t, file, disk) }},
@@ -88,13 +87,13 @@ func (w *bareLink) sendInto(t *testing.T, dir, file string) float64 {
 	return c.seconds
 }
 
-// iperf returns how long as much takes at the speed of iperf3.
-func (w *bareLink) iperf(t *testing.T) float64 {
+// iperf3 returns the speed of a stream from one host to another, in bytes a second.
+func iperf3(t *testing.T, from, to *natlab.Machine, addr string, args ...string) float64 {
 	t.Helper()
-	server := w.b.host.Start("iperf3", "-s", "-1", "-B", wireB)
+	server := to.Start("iperf3", "-s", "-1", "-B", addr)
 	defer server.Kill()
 	time.Sleep(300 * time.Millisecond)
-	r := w.a.host.Run("iperf3", "-c", wireB, "-t", "3", "-J")
+	r := from.Run(append([]string{"iperf3", "-c", addr, "-J"}, args...)...)
 	var report struct {
 		End struct {
 			Received struct {
@@ -105,14 +104,25 @@ func (w *bareLink) iperf(t *testing.T) float64 {
 	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil || report.End.Received.Rate == 0 {
 		t.Fatalf("iperf3: %v\n%s%s", err, r.Stdout, r.Stderr)
 	}
-	return speedSize * 8 / report.End.Received.Rate
+	return report.End.Received.Rate / 8
 }
 
-func (w *bareLink) bareTLS(t *testing.T, copier string) float64 {
+// buildCopier builds the bare crypto/tls copy.
+func buildCopier(t *testing.T) string {
 	t.Helper()
-	server := w.b.host.Start(copier, "listen", wireB+":7001")
+	copier := filepath.Join(t.TempDir(), "tlscopy")
+	if out, err := exec.Command("go", "build", "-o", copier, "./testdata/tlscopy").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return copier
+}
+
+// copyTLS returns how many seconds it takes for so many bytes.
+func copyTLS(t *testing.T, copier string, from, to *natlab.Machine, addr string, size int) float64 {
+	t.Helper()
+	server := to.Start(copier, "listen", addr+":7001")
 	defer server.Kill()
-	r := w.a.host.Run(copier, "dial", wireB+":7001", strconv.Itoa(speedSize))
+	r := from.Run(copier, "dial", addr+":7001", strconv.Itoa(size))
 	s, err := strconv.ParseFloat(strings.TrimSpace(r.Stdout), 64)
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, r.Stderr, server.Stderr)

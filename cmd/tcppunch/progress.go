@@ -41,6 +41,8 @@ type progress struct {
 	lastLine  time.Time
 	began     time.Time // when the offer was first accepted
 	moved     int64     // bytes that went over the wire in earlier connections
+	came      int64     // bytes of files that these brought
+	there     int64     // bytes of files that were at the receiver before this program
 	complete  int64     // bytes of complete files: the length of a stream
 	failures  failures
 	all       *transfer.Policy // what to do with all files that exist and differ, once that was said
@@ -256,6 +258,10 @@ func (p *progress) end(sum transfer.Summary, err error) error {
 	p.mu.Lock()
 	p.stopPatience()
 	p.moved += sum.Sent + sum.Received
+	if p.came == 0 { // later, what this program has brought is there as well
+		p.there = sum.There
+	}
+	p.came += sum.Came
 	p.complete = max(p.complete, sum.Bytes) // where only the last word was missing there is nothing in it
 	done, total, speed := p.bytes, p.offer.Bytes, p.meter.rate(time.Now())
 	p.mu.Unlock()
@@ -290,12 +296,13 @@ func (p *progress) done(verb string) {
 	if folders := p.offer.Entries - p.offer.Files; files == 0 && folders > 0 {
 		what = fmt.Sprintf("%s %s", verb, plural(folders, "folder"))
 	}
-	if p.moved < bytes {
-		what += ", " + size(p.moved) + " of it now,"
+	now := max(0, bytes-p.there)
+	if p.there > 0 {
+		what += ", " + size(now) + " of it now,"
 	}
 	speed := ""
-	if took > 0 && p.moved > 0 {
-		speed = " (" + rate(float64(p.moved)/took.Seconds()) + ")"
+	if took > 0 && now > 0 {
+		speed = " (" + rate(float64(now)/took.Seconds()) + ")"
 	}
 	p.out.say("%s in %s%s", what, duration(took), speed)
 }
