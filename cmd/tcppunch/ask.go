@@ -9,7 +9,10 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/transfer"
 )
 
-var errNotWanted = errors.New("the person at the other end does not want this")
+var (
+	errNotWanted   = errors.New("the person at the other end does not want this")
+	errRefusedHere = errors.New("you have refused it, and the other side was told")
+)
 
 // acceptAtTerminal shows the offer and asks. Without a terminal there is nobody
 // to ask, and who started the program with the peer's words has agreed.

@@ -98,7 +98,7 @@ func TestPlainLines(t *testing.T) {
 			p.update(int64(30+i), 100)
 			p.fileDone(f, [32]byte{})
 		}
-		if err := p.end(transfer.Summary{Files: c.files, Bytes: 100, Sent: 70}, nil); err != nil {
+		if err := p.end(transfer.Summary{Files: c.files, Bytes: 100, Sent: 7, There: 30, Came: 70}, nil); err != nil {
 			t.Error(err)
 		}
 		p.done("Sent")

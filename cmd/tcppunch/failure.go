@@ -70,6 +70,7 @@ var rules = []struct {
 	{stunt.ErrNoServer, statusNoPath, "no-server", "check the server's address, and that this machine has a network"},
 	{lanfind.ErrSockets, statusNoPath, "no-network", "connect this machine to a network"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
+	{lanfind.ErrSockets, statusNoPath, "no-network", "`tcppunch peers --doctor` tells more"},
 	{bench.ErrInterrupted, statusFailed, "interrupted", ""},
 	{bench.ErrPeerGone, statusFailed, "peer-gone", "start both sides again"},
 	{bench.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
@@ -124,6 +125,8 @@ func transferFailure(code string, err error) *failure {
 	var remote *transfer.RemoteError
 	theirs := errors.As(err, &remote)
 	switch {
+	case !theirs && errors.Is(err, errNotWanted): // which is said to the other side
+		f.err = errRefusedHere
 	case theirs && (errors.Is(err, transfer.ErrRefused) || errors.Is(err, transfer.ErrExists)):
 		f.status = statusRefused
 	case errors.Is(err, transfer.ErrExists):

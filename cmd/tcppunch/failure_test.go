@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcppunch/tcppunch/lanfind"
 	"github.com/tcppunch/tcppunch/stunt"
 	"github.com/tcppunch/tcppunch/tcppunch"
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
@@ -28,6 +29,7 @@ func TestClassify(t *testing.T) {
 		{wrap(interrupted(context.Canceled)), 130, "interrupted"},
 		{wrap(tcppunch.ErrPortInUse), 1, "port-in-use"},
 		{wrap(tcppunch.ErrNoNetwork), 3, "no-network"},
+		{wrap(lanfind.ErrSockets), 3, "no-network"},
 		{wrap(pair.ErrWrongWords), 4, "wrong-code"},
 		{wrap(pair.ErrWordsOnOneSide), 4, "wrong-code"},
 		{wrap(pair.ErrNotConfirmed), 4, "not-confirmed"},

@@ -24,7 +24,7 @@ type lanGuesses struct {
 	mu   sync.Mutex
 	by   map[netip.Addr]int
 	all  int
-	sure map[netip.AddrPort]bool // programs that have had a wrong one, which everybody has heard of
+	told map[uint16]bool // of which programs, by their port: each may come from several addresses
 }
 
 // spend counts one of an address, or tells why there must not be another one.
@@ -58,11 +58,11 @@ func (g *lanGuesses) giveBack(a netip.Addr) {
 func (g *lanGuesses) wrong(a netip.AddrPort) (all int, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.sure == nil {
-		g.sure = map[netip.AddrPort]bool{}
+	if g.told == nil {
+		g.told = map[uint16]bool{}
 	}
-	first = !g.sure[a]
-	g.sure[a] = true
+	first = !g.told[a.Port()]
+	g.told[a.Port()] = true
 	return g.all, first
 }
 

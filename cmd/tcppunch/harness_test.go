@@ -95,7 +95,7 @@ func (s *side) command(args ...string) *natlab.Cmd {
 	cmd := s.host.Command(context.WithoutCancel(s.t.Context()), command, args...)
 	cmd.Dir = s.dir
 	cmd.Env = append(append(os.Environ(), "HOME="+s.dir, "XDG_CACHE_HOME="+s.dir+"/cache", "XDG_CONFIG_HOME="+s.dir+"/config",
-		"XDG_STATE_HOME="+s.dir+"/state", "GORACE=halt_on_error=1"), s.env...)
+		"XDG_STATE_HOME="+s.dir+"/state", "GORACE=halt_on_error=1 atexit_sleep_ms=0"), s.env...)
 	return cmd
 }
 

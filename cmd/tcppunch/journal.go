@@ -173,6 +173,27 @@ func writeAtomically(path string, b []byte) error {
 	return err
 }
 
+// writeOnce makes a file that only this user can read, as a whole or not at all, unless there
+// is one.
+func writeOnce(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return os.Rename(f.Name(), path) // a disk without links
+	}
+	return nil
+}
+
 // journalSecret is what seals this user's journals. It is made when it is missing.
 func journalSecret() ([]byte, error) {
 	dir, err := stateDir()
@@ -188,15 +209,8 @@ func journalSecret() ([]byte, error) {
 	}
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails
-	next := fmt.Sprintf("%s-%d", path, os.Getpid())
-	if err := writeAtomically(next, fmt.Appendf(nil, "%x\n", b)); err != nil {
+	if err := writeOnce(path, fmt.Appendf(nil, "%x\n", b)); err != nil {
 		return nil, err
-	}
-	defer os.Remove(next)
-	if err := os.Link(next, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		if err := os.Rename(next, path); err != nil { // a disk without links
-			return nil, err
-		}
 	}
 	return readSecret(path) // somebody else may have been first
 }

@@ -84,7 +84,7 @@ func (l *lanLook) open(ctx context.Context) (near *tcppunch.Near, stop func(), e
 
 // secondTime is how long a neighbour is tried at the address where it was heard, until it is
 // at all others too: each connection with somebody else is a guess at the words for them.
-const secondTime = 700 * time.Millisecond
+const secondTime = 2 * time.Second
 
 // look tells of all peers, each time that there is a change.
 func (l *lanLook) look(ctx context.Context, tell chan<- []netip.AddrPort) {

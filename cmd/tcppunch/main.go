@@ -31,6 +31,7 @@ type cli struct {
 	Send       sendCmd                   `cmd:"" help:"Send files."`
 	Recv       recvCmd                   `cmd:"" help:"Receive files."`
 	Bench      benchCmd                  `cmd:"" help:"Measure what the network gives between two machines."`
+	Peers      peersCmd                  `cmd:"" help:"Tell who is on this local network."`
 	Check      checkCmd                  `cmd:"" help:"Tell what the routers of this network do, and what that means."`
 	Serve      serveCmd                  `cmd:"" help:"Run a server for codes and STUN, on a machine with a public address."`
 	Version    versionCmd                `cmd:"" help:"Print the version."`

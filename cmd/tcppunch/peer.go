@@ -252,7 +252,11 @@ func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (_ *tcppunch.C
 	known = m.known[string(exporter)]
 	m.mu.Unlock()
 	if m.secret.Empty() && !known {
-		if err := m.checkWords(ctx, conn, exporter); err != nil {
+		err := showWords(ctx, conn, m.begins(conn), exporter, checkTime, m.out)
+		if err == nil {
+			err = pair.Confirm(ctx, conn, trustOrAsk(m.flags.Yes, m.out))
+		}
+		if err != nil {
 			conn.Close()
 			return nil, false, lost(err)
 		}
@@ -274,21 +278,29 @@ func plainWords(err error) error {
 	return err
 }
 
-// checkWords has both people compare three words, as no secret was shared.
-func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn, exporter []byte) error {
-	limited, cancel := context.WithTimeout(ctx, checkTime)
-	words, err := pair.CheckWords(limited, conn, m.begins(conn), exporter)
-	cancel()
+// showWords agrees with the other side on three words, in the given time, and shows them, as
+// no secret was shared. Go on with pair.Confirm.
+func showWords(ctx context.Context, conn *tcppunch.Conn, first bool, exporter []byte, most time.Duration, out *output) error {
+	limited, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	words, err := pair.CheckWords(limited, conn, first, exporter)
 	if err != nil {
 		return err
 	}
-	m.out.event("check_words", struct {
+	out.event("check_words", struct {
 		Words string `json:"words"`
 	}{words})
-	m.out.say("Check words: %s", words)
-	return pair.Confirm(ctx, conn, func(ctx context.Context) (bool, error) {
-		if m.flags.Yes {
-			m.out.say("Warning: --yes: the check words were not compared; whoever is on the network between you could be the other side.")
+	out.say("Check words: %s", words)
+	return nil
+}
+
+const sameWords = "Does the other screen show the same words?"
+
+// trustOrAsk is what the person at this side says to the check words.
+func trustOrAsk(yes bool, out *output) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		if yes {
+			out.say("Warning: --yes: the check words were not compared; whoever is on the network between you could be the other side.")
 			return true, nil
 		}
 		t, err := openTerminal()
@@ -296,8 +308,8 @@ func (m *meeting) checkWords(ctx context.Context, conn *tcppunch.Conn, exporter 
 			return false, errNoTerminal
 		}
 		defer t.Close()
-		return t.yes(ctx, "Does the other screen show the same words?", false)
-	})
+		return t.yes(ctx, sameWords, false)
+	}
 }
 
 // lost tells a connection that broke while people compared words.
@@ -313,7 +325,7 @@ func lost(err error) error {
 
 // partTime is how long a side that was interrupted keeps the connection for its last
 // word, which may stand behind much that is on its way.
-const partTime = 3 * time.Second
+const partTime = 6 * time.Second
 
 // hangUp closes a connection that was used. What is still on its way to a peer who
 // has gone silent never gets there, and neither we nor the kernel must wait for it.

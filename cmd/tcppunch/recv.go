@@ -17,6 +17,8 @@ type recvCmd struct {
 	findFlags
 	lanFlags
 	retryFlags
+	Wait      bool   `help:"Wait for files from neighbours on the local network (send --to), one transfer after the other, until stopped. Each is asked for."`
+	Trust     bool   `help:"With --wait: ask nothing about files from whom this side knows."`
 	Given     string `arg:"" optional:"" name:"code" help:"The code that the sender's screen shows. Other users of this machine can see arguments: without one it is read from TCPPUNCH_CODE or standard input, or asked for."`
 	Out       string `default:"." placeholder:"DIR" type:"path" help:"Folder to receive into, or - to write the one file or stream to standard output."`
 	Overwrite bool   `xor:"exists" help:"Replace files that exist and differ."`
@@ -25,6 +27,12 @@ type recvCmd struct {
 
 // Run receives what the peer offers.
 func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
+	if c.Wait {
+		return c.wait(ctx, common, out)
+	}
+	if c.Trust {
+		return usage(errors.New("--trust goes with --wait"))
+	}
 	dst, err := c.dest(common)
 	if err != nil {
 		return err
@@ -35,11 +43,23 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 	if c.Out != "-" { // what was written to a pipe is gone with the program
 		s.folder = c.Out
 	}
-	s.transfer = func(ctx context.Context, conn *tcppunch.Conn) error {
-		opt := &transfer.ReceiveOptions{Trace: show.trace(s), Accept: c.accept(s), Exists: c.exists()}
-		if !c.Yes && opt.Exists == transfer.Keep {
-			opt.Ask = show.asker()
-		}
+	ask := show.asker()
+	if c.Yes || c.exists() != transfer.Keep {
+		ask = nil
+	}
+	s.transfer = c.receive(s, dst, show, c.accept(s), ask)
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	show.done("Received")
+	return nil
+}
+
+// receive returns what receives on one connection of a session.
+func (c *recvCmd) receive(s *session, dst *transfer.Dest, show *progress, accept func(context.Context, transfer.Offer) error,
+	ask func(context.Context, transfer.Conflict) (transfer.Policy, error)) func(context.Context, *tcppunch.Conn) error {
+	return func(ctx context.Context, conn *tcppunch.Conn) error {
+		opt := &transfer.ReceiveOptions{Trace: show.trace(s), Accept: accept, Exists: c.exists(), Ask: ask}
 		opt.Extra, _ = s.streams(conn)
 		sum, err := transfer.Receive(ctx, conn, dst, opt)
 		switch {
@@ -50,11 +70,6 @@ func (c *recvCmd) Run(ctx context.Context, common *cli, out *output) error {
 		}
 		return show.end(sum, err)
 	}
-	if err := s.run(ctx); err != nil {
-		return err
-	}
-	show.done("Received")
-	return nil
 }
 
 // dest opens what is received into.

@@ -29,7 +29,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(home, "cache"))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(home, "state"))
-			env.Setenv("GORACE", "halt_on_error=1")
+			env.Setenv("GORACE", "halt_on_error=1 atexit_sleep_ms=0")
 			env.Setenv("SHELL", "/bin/bash")
 			env.Setenv("TCPPUNCH_LAN", "false") // that of whoever runs the tests is none of their business
 			env.Setenv("PORT_A", strconv.Itoa(int(freePorts(t, 4))))

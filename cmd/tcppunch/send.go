@@ -20,6 +20,7 @@ type sendCmd struct {
 	Paths    []string `arg:"" name:"path" help:"Files and folders to send, or - for standard input." type:"path"`
 	Exclude  []string `placeholder:"PATTERN" sep:"none" help:"Leave out what has such a name, as *.tmp, cache/ (folders only) or photos/raw/*. Once for each pattern."`
 	Follow   bool     `help:"Send what symbolic links point to. Else those within a folder stay links, and others are left out."`
+	To       string   `placeholder:"NAME" help:"Send to the neighbour of that name, who runs tcppunch recv --wait on the local network. NAME@ and the beginning of a key tells apart two of one name."`
 	As       string   `placeholder:"NAME" help:"Name for what comes from standard input. 'stdin' unless said."`
 	Streams  int      `default:"0" placeholder:"N" help:"How many connections to send over, up to 32. As many as help unless said."`
 	Compress string   `default:"auto" enum:"auto,on,off" help:"What to compress: auto (what shrinks, where the network is slow), on (all that shrinks), or off."`
@@ -43,6 +44,10 @@ or let the program find this side's address and ask for the other one:
 
   tcppunch send --peer ask holiday.mov
 
+To a neighbour, who runs tcppunch recv --wait on the same local network:
+
+  tcppunch send --to anna holiday.mov
+
 From a program into another one:
 
   tar c . | tcppunch send -
@@ -63,7 +68,12 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	show := newProgress(out, true)
 	show.refused(src.Refused())
 	s := &session{way: c.way(common, &c.lanFlags, tcppunch.SideA, "", out), side: tcppunch.SideA, retry: c.Retry, out: out}
-	if !c.stdin() { // what was read from a pipe is gone with the program
+	if c.To != "" {
+		if s.way, err = c.toWay(common, out); err != nil {
+			return err
+		}
+		s.lasting = !c.stdin()
+	} else if !c.stdin() { // what was read from a pipe is gone with the program
 		s.folder = senderFolder()
 	}
 	s.transfer = func(ctx context.Context, conn *tcppunch.Conn) error {
@@ -77,6 +87,14 @@ func (c *sendCmd) Run(ctx context.Context, common *cli, out *output) error {
 	}
 	show.done("Sent")
 	return nil
+}
+
+// toWay is the way to a neighbour.
+func (c *sendCmd) toWay(common *cli, out *output) (way, error) {
+	if c.Code != "" || c.Peer != "" {
+		return nil, usage(errors.New("--to and a code or an address (--peer, TCPPUNCH_PEER) were given: give one of them"))
+	}
+	return &toWay{lan: &c.lanFlags, common: common, typed: c.To, yes: c.Yes, out: out}, nil
 }
 
 // stdin tells whether standard input is what is sent.

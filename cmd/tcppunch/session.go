@@ -26,6 +26,8 @@ type session struct {
 	out   *output
 	// folder is where the journal is kept, or "" where no later run can go on.
 	folder string
+	// lasting tells that a later run can go on without a journal: by keys that both sides keep.
+	lasting bool
 	// transfer is called with each connection until it ends with something else than a break.
 	transfer func(ctx context.Context, conn *tcppunch.Conn) error
 
@@ -192,7 +194,7 @@ func untrusted(err error) bool {
 	if errors.Is(err, tcppunch.ErrNoPath) {
 		return false // strangers at other addresses have not ended the search
 	}
-	for _, e := range []error{tcppunch.ErrRejected, pair.ErrWrongWords, pair.ErrWordsOnOneSide, pair.ErrNotConfirmed, pair.ErrCommitment, errNoTerminal} {
+	for _, e := range []error{tcppunch.ErrRejected, pair.ErrWrongWords, pair.ErrWordsOnOneSide, pair.ErrNotConfirmed, pair.ErrCommitment, errNoTerminal, errKeyChanged, errTurnedAway} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -205,7 +207,7 @@ func untrusted(err error) bool {
 // was given.
 func (s *session) agree(ctx context.Context, conn *tcppunch.Conn, known bool) error {
 	var flags keyFlags
-	if s.open(); s.journal == nil {
+	if s.open(); s.journal == nil && !s.lasting {
 		flags = flagOnce
 	}
 	var err error
@@ -294,7 +296,7 @@ func (s *session) hint() {
 
 // advice is what to do when this side has ended without being done.
 func (s *session) advice() string {
-	if s.journal == nil || s.key.None() || s.theirs&flagOnce != 0 {
+	if s.journal == nil && !s.lasting || s.key.None() || s.theirs&flagOnce != 0 {
 		return ""
 	}
 	return "what has arrived is kept: " + s.way.again() + " goes on"

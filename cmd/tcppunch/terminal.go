@@ -15,7 +15,7 @@ import (
 )
 
 // errNoTerminal says that nobody can be asked.
-var errNoTerminal = errors.New("there is no terminal to compare check words on, and no words were given")
+var errNoTerminal = errors.New("there is no terminal to compare check words on")
 
 // A terminal asks the person, on /dev/tty and not on standard input, which may
 // be a file.
@@ -53,6 +53,15 @@ func hasTerminal() bool {
 func (t *terminal) Close() {
 	t.in.Close()
 	t.out.Close()
+}
+
+// drain drops what was typed already, where that can be done.
+func (t *terminal) drain() {
+	if t.in.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
+		return
+	}
+	io.Copy(io.Discard, t.in)         //nolint:errcheck // it ends with the deadline
+	t.in.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
 }
 
 // ask prints a question and returns the answer, or ctx's error.
