@@ -392,10 +392,10 @@ func (r *race) judge(p roundPlan, over string) {
 func (r *race) failed(a Attempt, err error) {
 	rejected := errors.Is(err, ErrRejected)
 	near := a.Kind == KindLAN
-	switch {
-	case near && rejected:
+	if near && rejected {
 		r.nears.reject(a.Remote)
-	case near && a.Technique == Accepted:
+	}
+	if near && a.Technique == Accepted {
 		r.nears.vain(a.Remote.Addr(), time.Now())
 	}
 	r.mu.Lock()

@@ -68,7 +68,6 @@ var rules = []struct {
 	{stunt.ErrLimited, statusFailed, "server-limit", "wait a while, or use another server"},
 	{stunt.ErrBusy, statusFailed, "server-busy", "wait a while, or use another server"},
 	{stunt.ErrNoServer, statusNoPath, "no-server", "check the server's address, and that this machine has a network"},
-	{lanfind.ErrSockets, statusNoPath, "no-network", "connect this machine to a network"},
 	{tcppunch.ErrNoNetwork, statusNoPath, "no-network", "connect this machine to a network"},
 	{lanfind.ErrSockets, statusNoPath, "no-network", "`tcppunch peers --doctor` tells more"},
 	{bench.ErrInterrupted, statusFailed, "interrupted", ""},

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
 const (
@@ -27,15 +29,48 @@ type lanGuesses struct {
 	told map[uint16]bool // of which programs, by their port: each may come from several addresses
 }
 
-// spend counts one of an address, or tells why there must not be another one.
-func (g *lanGuesses) spend(a netip.Addr) error {
+// counted runs an authentication with an address, unless there must be none, and counts it
+// if it ends with a guess.
+func (g *lanGuesses) counted(a netip.Addr, auth *pair.Auth, run func() error) error {
+	if err := g.may(a); err != nil {
+		return err // a handshake that could only end so is not worth its price
+	}
+	spent := false
+	auth.Spend = func() error {
+		err := g.spend(a)
+		spent = err == nil
+		return err
+	}
+	err := run()
+	if spent && !pair.Guess(err) { // right, and maybe this side could not say so any more
+		g.giveBack(a)
+	}
+	return err
+}
+
+// may tells why there must not be another guess of an address, or nil.
+func (g *lanGuesses) may(a netip.Addr) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.mayLocked(a)
+}
+
+func (g *lanGuesses) mayLocked(a netip.Addr) error {
 	switch {
 	case g.all >= maxLANGuesses:
 		return errLANGuesses
 	case g.by[a] >= maxHostGuesses:
 		return errHostGuesses
+	}
+	return nil
+}
+
+// spend counts one of an address, or tells why there must not be another one.
+func (g *lanGuesses) spend(a netip.Addr) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.mayLocked(a); err != nil {
+		return err
 	}
 	if g.by == nil {
 		g.by = map[netip.Addr]int{}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
 // TestLANGuesses: two of an address and sixteen in all, however many there are at once, and
@@ -49,5 +51,47 @@ func TestLANGuesses(t *testing.T) {
 	}
 	if _, first := g.wrong(a); first {
 		t.Error("told twice of one program")
+	}
+}
+
+// TestLANGuessesCounted: what counts is a guess, and not a connection that broke after the
+// other side was right.
+func TestLANGuessesCounted(t *testing.T) {
+	broke := errors.New("the connection broke")
+	cases := []struct {
+		name  string
+		spend bool
+		err   error
+		left  int // guesses that count
+	}{
+		{"right", true, nil, 0},
+		{"wrong", true, pair.ErrWrongWords, 1},
+		{"silent", true, pair.ErrUnproven, 1},
+		{"right, and broken", true, broke, 0},
+		{"broken before", false, broke, 0},
+	}
+	for _, c := range cases {
+		var g lanGuesses
+		a := netip.MustParseAddr("10.0.0.1")
+		var auth pair.Auth
+		err := g.counted(a, &auth, func() error {
+			if c.spend {
+				if err := auth.Spend(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return c.err
+		})
+		if !errors.Is(err, c.err) || g.all != c.left || g.by[a] != c.left {
+			t.Errorf("%s: got %v and %d guesses, want %v and %d", c.name, err, g.all, c.err, c.left)
+		}
+	}
+	var g lanGuesses
+	a := netip.MustParseAddr("10.0.0.1")
+	for range maxHostGuesses {
+		g.spend(a) //nolint:errcheck // it may
+	}
+	if err := g.counted(a, new(pair.Auth), func() error { t.Error("it is tried"); return nil }); !errors.Is(err, errHostGuesses) {
+		t.Errorf("got %v, want %v", err, errHostGuesses)
 	}
 }

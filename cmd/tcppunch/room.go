@@ -329,18 +329,18 @@ func (r *rendezvous) authenticate(ctx context.Context, conn net.Conn, from netip
 		begins = c.Controls()
 	}
 	auth := pair.Auth{Secret: r.code.Secret()}
-	if r.lanGuesses != nil {
-		auth.Spend = func() error { return r.lanGuesses.spend(from.Addr()) }
+	run := func() error { return auth.Run(ctx, conn, begins, exporter) }
+	var err error
+	if r.lanGuesses == nil {
+		err = run()
+	} else {
+		err = r.lanGuesses.counted(from.Addr(), &auth, run)
 	}
-	err := auth.Run(ctx, conn, begins, exporter)
 	switch {
 	case pair.Guess(err), errors.Is(err, errHostGuesses), errors.Is(err, errLANGuesses):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
 	case err != nil:
 		return err
-	}
-	if r.lanGuesses != nil {
-		r.lanGuesses.giveBack(from.Addr())
 	}
 	if r.claim != nil && !r.claim() {
 		return errOtherWay
