@@ -120,7 +120,7 @@ func TestLANAndServer(t *testing.T) {
 	file := p.a.file("file.bin", fileSize)
 	send := p.a.start("send", "--timeout=30s", file)
 	code := send.code()
-	time.Sleep(3500 * time.Millisecond) // the second of its announcements and the third must be a second past
+	time.Sleep(4500 * time.Millisecond) // its first announcements are past, within a second of which it would not answer at once
 	recv := p.b.start("recv", "--timeout=30s", "--out=out", code)
 	t.Logf("connected after %v", wantKind(t, "lan", send, recv, file))
 }
