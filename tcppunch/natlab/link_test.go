@@ -150,7 +150,7 @@ func TestRate(t *testing.T) {
 		t.Fatalf("%d packets arrived, want 200", len(times))
 	}
 	took, want := times[199]-times[0], 199*1028*time.Microsecond
-	if took < want*9/10 || took > want*11/10 {
+	if took < want*7/10 || took > want*3/2 { // the lab may come late to any packet, the first among them
 		t.Errorf("200 KB at 8 Mbit/s took %v, want %v", took, want)
 	}
 }
