@@ -47,7 +47,8 @@
 // hardware address: so two on Linux find each other as soon as one has come to the other, in a /22 in 3 s at most.
 //
 // SweepAuto sweeps when multicast has shown nobody in a second, thrice again every 3 s, and every 20 s then, since Linux
-// forgets after 30 s whom a host has sent to; after ten minutes, every 2 minutes. Whoever is heard to ask by multicast
+// forgets after 30 s whom a host has sent to; after ten minutes, every 2 minutes. Where Options.Room or Options.Sought says
+// who is looked for, nobody else ends that: an access point, say, may pass on the multicast of some alone. Whoever is heard to ask by multicast
 // without knowing us gets a hello: it may be unable to hear the answer.
 //
 // Programs on one host share both ports, with each other and with the system's responder. On Linux the one to which the kernel
@@ -58,7 +59,8 @@
 //
 // By multicast, a program sends 10 packets in its first minute by each of IPv4 and IPv6, and a peer on the network makes
 // that up to 15; then 2 questions a minute, and an answer a minute if there are others. Sweeps of a /24 are 1500 datagrams of
-// 38 bytes in the first minute, 760 a minute then, and after ten minutes 130. They end as soon as multicast shows a peer.
+// 38 bytes in the first minute, 760 a minute then, and after ten minutes 130. They end as soon as multicast shows a peer, or the one
+// that is looked for.
 //
 // # What neighbours can do
 //

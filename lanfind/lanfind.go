@@ -52,6 +52,10 @@ type Options struct {
 	Announce *Service
 	// Room leaves out whoever does not wait in that room. The default is to see everybody.
 	Room string
+	// Sought tells who is looked for among those who are seen, by what they say of themselves: Addrs, Since and Via
+	// are not set. SweepAuto goes on until multicast has shown one of them, as it may show others and not this one. It
+	// must return soon. The default is that everybody is.
+	Sought func(Peer) bool `json:"-"`
 	// Sweep says whether datagrams go to every address of the subnet. The default is SweepAuto.
 	Sweep Sweep
 	// SweepAfter is how long SweepAuto gives multicast. The default is 1 s.

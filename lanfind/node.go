@@ -139,6 +139,7 @@ func newNode(o *Options, now time.Time) *node {
 		n.o.Addrs[i] = a.Unmap()
 	}
 	n.table = newTable(n.o.Room)
+	n.table.sought = n.o.Sought
 	n.pollAt, n.askAt, n.nameAt, n.keepAt = now.Add(pollEvery), now.Add(soon(firstAsk)), now, now.Add(keepEvery)
 	return n
 }
@@ -264,7 +265,7 @@ func (n *node) tickSweep(now time.Time) time.Time {
 		if begin := n.began.Add(n.o.SweepAfter); now.Before(begin) {
 			return begin
 		}
-		if n.known || len(n.table.heard(Multicast)) > 0 {
+		if n.shown() {
 			n.sweep.stop()
 			return time.Time{} // what is heard, or not heard any more, comes with another tick
 		}
@@ -288,6 +289,12 @@ func (n *node) tickSweep(now time.Time) time.Time {
 		}
 	}
 	return earlier(n.sweep.next, n.nearAt)
+}
+
+// shown reports whether multicast has shown who is looked for; or works, where that may be anybody.
+func (n *node) shown() bool {
+	anybody := n.o.Room == "" && n.o.Sought == nil
+	return anybody && n.known || slices.ContainsFunc(n.table.heard(Multicast), func(s *sighting) bool { return s.entry.sought })
 }
 
 // near are the hosts that the system knows, on the networks that are swept.

@@ -213,3 +213,42 @@ func FuzzHandle(f *testing.F) {
 		}
 	})
 }
+
+// SweepAuto goes on until multicast has shown who is looked for, and not just anybody.
+func TestSought(t *testing.T) {
+	says := func(name, room string) *dns.Msg {
+		return testLocal(t, Service{Name: name, Room: room}).Answer(dnssd.WantAll, testAddrs, dnssd.TTL)
+	}
+	ben := func(p Peer) bool { return p.Name == "ben" }
+	for _, tt := range []struct {
+		name   string
+		o      Options
+		heard  []string // name and room, by multicast
+		known  bool     // to somebody who asks by multicast
+		sweeps bool
+	}{
+		{name: "nobody is there", sweeps: true},
+		{name: "anybody is looked for", heard: []string{"carl", ""}},
+		{name: "anybody is looked for, and somebody knows us", known: true},
+		{name: "another is there", o: Options{Sought: ben}, heard: []string{"carl", ""}, known: true, sweeps: true},
+		{name: "the one is there", o: Options{Sought: ben}, heard: []string{"carl", "", "ben", ""}},
+		{name: "in another room", o: Options{Room: "17"}, heard: []string{"carl", "4"}, known: true, sweeps: true},
+		{name: "in this room", o: Options{Room: "17"}, heard: []string{"carl", "17"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, w := testNode(t, tt.o)
+			now := t0.Add(2 * defaultSweepAfter)
+			for i := 0; i < len(tt.heard); i += 2 {
+				n.handle(by("10.0.1.9:5353", Multicast, says(tt.heard[i], tt.heard[i+1]), t), now)
+			}
+			if tt.known {
+				q := dnssd.Query([]dnssd.Known{{Label: n.self.Label, Left: dnssd.MaxTTL}}, nil)
+				n.handle(by("10.0.1.9:5353", Multicast, q, t), now)
+			}
+			w.plain = nil
+			if n.tickSweep(now); (len(w.plain) > 0) != tt.sweeps {
+				t.Errorf("sweeps: %v", w.plain)
+			}
+		})
+	}
+}

@@ -39,6 +39,7 @@ type source struct {
 // or not: or else anybody could change what is known of others.
 type entry struct {
 	claims dnssd.Claims
+	sought bool
 	number int // of those with the same ID: the first has 1
 	sights []*sighting
 	before *entry // what a sighting of it was before, and maybe all were; or nil
@@ -49,7 +50,8 @@ type entry struct {
 
 // table is what is known of peers. It is bounded, whatever neighbours do.
 type table struct {
-	room    string // in which peers are to wait, or empty for all
+	room    string          // in which peers are to wait, or empty for all
+	sought  func(Peer) bool // or nil for all
 	sources map[source][]*sighting
 	entries map[dnssd.Claims]*entry
 	count   int // of sightings
@@ -118,6 +120,7 @@ func (t *table) move(s *sighting, c dnssd.Claims, now time.Time) {
 	e := t.entries[c]
 	if e == nil {
 		e = &entry{claims: c, first: now, due: now}
+		e.sought = t.sought == nil || t.sought(Peer{ID: c.ID, Name: c.Name, Room: c.Room, Key: c.Key})
 		switch {
 		case old == nil: // or its continuation, after a goodbye
 			e.number, e.before = t.number(c.ID), t.leaving(c.ID)
