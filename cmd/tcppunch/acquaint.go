@@ -11,7 +11,7 @@ import (
 // peer tells programs who the other side is. The key is proven, and the name is what this
 // side calls it.
 func (o *output) peer(name string, key pair.PublicKey, stands standing) {
-	o.event("peer", struct {
+	o.event("identity", struct {
 		Name    string `json:"name"`
 		Key     string `json:"key"`
 		Known   bool   `json:"known"`
@@ -54,13 +54,28 @@ func (o *output) sayStranger(called string, stands standing) {
 	}
 }
 
-// remember remembers a peer whose key is proven, and returns what it is called now.
-func (o *output) remember(name string, key pair.PublicKey, known bool) (called string) {
+// unchecked tells that nobody at this side has compared the check words that were due: --yes
+// was the answer. What that lets in is good for this once.
+func unchecked(due, yes bool, stands standing) bool {
+	return due && yes && stands != standsChanged // whoever has a known name is asked about
+}
+
+// remember remembers a peer whose key is proven, unless the check words are unchecked, and
+// returns what it is called now.
+func (o *output) remember(name string, key pair.PublicKey, known, unchecked bool) (called string) {
+	if unchecked {
+		if !known {
+			o.say("%s is not remembered, as nobody here has compared the check words.", name)
+		}
+		return name
+	}
 	called, err := meetPeer(name, key)
 	switch {
 	case err != nil:
 		o.say("Warning: %s is not remembered: %s.", name, shown(err))
 		return name
+	case !known && called != name && called == pinnable(name):
+		o.say("%s is remembered as %s. From now on its key is enough.", name, called)
 	case !known && called != name:
 		o.say("%s is remembered as %s, as another one has that name.", name, called)
 	case !known:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -35,7 +36,7 @@ type door struct {
 
 	yes      bool // everybody is accepted
 	trust    bool // who is known is accepted
-	terminal bool // there is somebody to ask
+	terminal bool // there is somebody to ask, while the program is in the foreground
 }
 
 // A guest is somebody who has proven to have a key.
@@ -47,6 +48,7 @@ type guest struct {
 	of     knownPeer // whom that is about, see verdict
 	words  bool      // there are check words to compare
 	since  time.Time
+	conn   net.Conn
 }
 
 // called is what the guest is called on the screen.
@@ -79,6 +81,15 @@ func (d *door) accepts(g *guest) bool {
 	return d.yes && g.stands != standsChanged || d.trust && g.stands == standsKnown
 }
 
+// asksFor is how long a question to the person about a guest stands. With --trust nobody whom
+// the person expects is a stranger, and who is known must not wait for strangers.
+func (d *door) asksFor(g *guest) time.Duration {
+	if d.trust && g.stands != standsKnown {
+		return strangeTime
+	}
+	return answerTime
+}
+
 // A round is one guest being waited for.
 type round struct {
 	*waiter
@@ -95,6 +106,10 @@ type round struct {
 var errUnknown = errors.New("a connection of nobody")
 
 var errStrangers = errors.New("strangers have come, and not gone on")
+
+// nobodys tells the end of a round that is nobody's fault here: the next one begins at once,
+// since nobody is heard in between.
+func nobodys(err error) bool { return errors.Is(err, errStrangers) || errors.Is(err, errCrowd) }
 
 // meet waits for somebody to come in.
 func (w *waiter) meet(ctx context.Context) (*tcppunch.Conn, *guest, error) {
@@ -138,13 +153,21 @@ func (r *round) over(conn *tcppunch.Conn, err error) (*guest, error) {
 	if r.failed == nil {
 		return nil, err
 	}
+	return nil, r.failed
+}
+
+// tire ends a round in which strangers sit on their connections. Who has hung up, which the
+// engine has seen, does not.
+func (r *round) tire() {
+	r.mu.Lock()
 	now := time.Now()
 	for _, g := range r.guests {
-		if r.failed == errStrangers && g.words && now.Sub(g.since) > strangerTime/2 { //nolint:errorlint // this very one
+		if g.words && now.Sub(g.since) > strangerTime/2 && g.conn.SetWriteDeadline(time.Time{}) == nil {
 			r.shy.refused(now, g)
 		}
 	}
-	return nil, r.failed
+	r.mu.Unlock()
+	r.fail(errStrangers)
 }
 
 // fail ends a round in which nobody can come, or nobody goes on.
@@ -172,11 +195,13 @@ func (r *round) authenticate(ctx context.Context, conn net.Conn, exporter []byte
 	if err != nil {
 		return err
 	}
-	g := &guest{key: key, name: name, from: from.Addr().Unmap().WithZone(""), since: time.Now()}
+	g := &guest{key: key, name: name, from: from.Addr().Unmap().WithZone(""), since: time.Now(), conn: conn}
 	g.stands, g.of = known.verdict(name, key)
 	var mine word
-	_, err = greet(conn, false, func(theirs word) word {
-		mine = r.door.welcome(g, theirs, r.shy.shuns(g.since, g))
+	d := r.door
+	d.terminal = d.terminal && attended()
+	_, err = greet(ctx, conn, false, func(theirs word) word {
+		mine = d.welcome(g, theirs, r.shy.shuns(g.since, g))
 		return mine
 	})
 	if err != nil {
@@ -184,7 +209,7 @@ func (r *round) authenticate(ctx context.Context, conn net.Conn, exporter []byte
 	}
 	if why := mine.refusal(); why != nil {
 		r.tellChanged(g, mine)
-		turnAway(conn)
+		turnAway(ctx, conn)
 		return why
 	}
 	return r.letIn(g, exporter)
@@ -214,6 +239,7 @@ func (r *round) letIn(g *guest, exporter []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.guests) >= maxGuests {
+		r.failed = cmp.Or(r.failed, errCrowd)
 		r.end()
 		return errCrowd
 	}
@@ -223,7 +249,7 @@ func (r *round) letIn(g *guest, exporter []byte) error {
 		}
 		r.strangers[g.from]++
 		if r.timer == nil {
-			r.timer = time.AfterFunc(strangerTime, func() { r.fail(errStrangers) })
+			r.timer = time.AfterFunc(strangerTime, r.tire)
 		}
 	}
 	r.guests[string(exporter)] = g

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -58,6 +59,37 @@ func TestWelcome(t *testing.T) {
 				t.Errorf("accepts %v, want %v", got, c.accepts)
 			}
 		})
+	}
+}
+
+// What is held against a guest, and how long a question about it stands.
+func TestMind(t *testing.T) {
+	cases := []struct {
+		err  error
+		want bool
+	}{
+		{fmt.Errorf("%w: %w", pair.ErrNotConfirmed, errSaidNo), true},
+		{fmt.Errorf("%w: %w", pair.ErrNotConfirmed, errNobodyAnswered), true},
+		{unconfirmed(fmt.Errorf("%w: %w", pair.ErrNotConfirmed, errGuestSilent)), true},
+		{pair.ErrNotConfirmed, false}, // by the other side
+		{unconfirmed(io.ErrUnexpectedEOF), false},
+		{context.Canceled, false},
+	}
+	for _, c := range cases {
+		w, g := &waiter{}, &guest{key: keyOf(1)}
+		w.mind(g, c.err)
+		if got := w.shy.shuns(time.Now(), g); got != c.want {
+			t.Errorf("%v: ignored %v, want %v", c.err, got, c.want)
+		}
+	}
+	for trust, want := range map[bool]time.Duration{false: answerTime, true: strangeTime} {
+		d := door{terminal: true, trust: trust}
+		if got := d.asksFor(&guest{}); got != want {
+			t.Errorf("trust %v: a question about a stranger stands %v, want %v", trust, got, want)
+		}
+		if got := d.asksFor(&guest{stands: standsKnown}); got != answerTime {
+			t.Errorf("trust %v: a question about a friend stands %v", trust, got)
+		}
 	}
 }
 
@@ -119,6 +151,34 @@ func TestShunning(t *testing.T) {
 	now = now.Add(firstShun)
 	want(someone(50, standsUnknown), false)
 
+	// Unless a person says yes to one.
+	s.refused(now, someone(5, standsUnknown))
+	want(someone(50, standsUnknown), true)
+	s.welcomed()
+	want(someone(50, standsUnknown), false)
+	want(someone(5, standsUnknown), true)
+
+	// Who breaks off may do so a few times, and counts for others hardly.
+	now = now.Add(maxShun + shunMemory)
+	for n := range patience {
+		for range patience {
+			want(someone(100+n, standsUnknown), false)
+			s.brokeOff(now, someone(100+n, standsUnknown))
+		}
+	}
+	want(someone(100, standsUnknown), true)
+	want(someone(50, standsUnknown), true)
+	s.welcomed()
+	want(someone(50, standsUnknown), false)
+	s.forgive(someone(100, standsUnknown))
+	want(someone(100, standsUnknown), false)
+	want(someone(101, standsUnknown), true)
+	for range patience {
+		want(anna, false)
+		s.brokeOff(now, anna)
+	}
+	want(anna, true)
+
 	for n := range 2 * maxShunned {
 		s.refused(now, &guest{key: keyOf(n), from: netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)})})
 	}
@@ -132,7 +192,8 @@ func TestRound(t *testing.T) {
 	ended := 0
 	r := &round{waiter: &waiter{}, end: func() { ended++ }, guests: map[string]*guest{}, strangers: map[netip.Addr]int{}}
 	letIn := func(n int, since time.Duration, words bool) (*guest, error) {
-		g := &guest{key: keyOf(n), from: netip.AddrFrom4([4]byte{10, 0, 1, byte(n)}), since: time.Now().Add(-since), words: words}
+		conn, _ := net.Pipe()
+		g := &guest{key: keyOf(n), from: netip.AddrFrom4([4]byte{10, 0, 1, byte(n)}), since: time.Now().Add(-since), words: words, conn: conn}
 		return g, r.letIn(g, []byte{byte(n), byte(len(r.guests))})
 	}
 	for i := range maxOfStranger + 1 {
@@ -156,23 +217,29 @@ func TestRound(t *testing.T) {
 	}
 	sits, _ := letIn(1, time.Hour, true)
 	fresh, _ := letIn(2, 0, true)
+	left, _ := letIn(3, time.Hour, true)
+	left.conn.Close() // as the engine does when the other side hangs up
 	if r.timer == nil || !r.timer.Stop() {
 		t.Error("strangers have all time")
 	}
-	r.fail(errStrangers)
-	if _, err := r.over(nil, context.Canceled); !errors.Is(err, errStrangers) || ended != 1 {
+	r.tire()
+	if _, err := r.over(nil, context.Canceled); !errors.Is(err, errStrangers) || !nobodys(err) || ended != 1 {
 		t.Errorf("got %v, ended %d times, want %v", err, ended, errStrangers)
 	}
-	for g, want := range map[*guest]bool{known: false, sits: true, fresh: false} {
+	for g, want := range map[*guest]bool{known: false, sits: true, fresh: false, left: false} {
 		if got := r.shy.shuns(time.Now(), g); got != want {
 			t.Errorf("%v is ignored: %v, want %v", g.from, got, want)
 		}
 	}
+	r.failed = nil
 	for n := range maxGuests {
 		r.guests[fmt.Sprint(n)] = known
 	}
 	if _, err := letIn(60, 0, false); !errors.Is(err, errCrowd) || ended != 2 {
 		t.Errorf("one too many: %v, ended %d times", err, ended)
+	}
+	if _, err := r.over(nil, context.Canceled); !nobodys(err) {
+		t.Errorf("a round with too many ends with %v", err)
 	}
 }
 
@@ -181,18 +248,42 @@ func TestGreet(t *testing.T) {
 		a, b := net.Pipe()
 		heard := make(chan word, 1)
 		go func() {
-			greet(b, false, func(theirs word) word { //nolint:errcheck // seen at the other end
+			greet(t.Context(), b, false, func(theirs word) word { //nolint:errcheck // seen at the other end
 				heard <- theirs
 				return answer
 			})
 		}()
-		theirs, err := greet(a, true, func(word) word { return wordKnown })
+		theirs, err := greet(t.Context(), a, true, func(word) word { return wordKnown })
 		if err != nil || theirs != answer || <-heard != wordKnown {
 			t.Errorf("got %#x, %v, want %#x", theirs, err, answer)
 		}
 		if no := errors.Is(theirs.refusal(), errTurnedAway); no != (answer >= wordNo) {
 			t.Errorf("%#x: a no is %v", answer, no)
 		}
+	}
+}
+
+// What is waited for ends with the context, also one that had ended before.
+func TestGreetEnds(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, wait := range map[string]func(net.Conn){
+		"greet":    func(c net.Conn) { greet(ended, c, false, func(word) word { return wordKnown }) }, //nolint:errcheck // seen below
+		"turnAway": func(c net.Conn) { turnAway(ended, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := net.Pipe()
+			defer b.Close()
+			a.SetDeadline(time.Unix(1, 0)) //nolint:errcheck // by whoever watches the context
+			began := time.Now()
+			wait(a)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("took %v", took)
+			}
+			if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the deadline is lifted: %v", err)
+			}
+		})
 	}
 }
 

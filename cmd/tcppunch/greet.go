@@ -37,7 +37,7 @@ const (
 	// The receiver's alone. From here on all mean no.
 	wordNo     word = 0x80 // there are others to come
 	wordNobody word = 0x81 // nobody is here to be asked about you
-	wordLater  word = 0x82 // a person has said no not long ago
+	wordLater  word = 0x82 // not for a while: a person has said no, or too much has come to nothing
 )
 
 var errTurnedAway = errors.New("the other side does not take anything from this one")
@@ -48,18 +48,18 @@ func (w word) refusal() error {
 	case w < wordNo:
 		return nil
 	case w == wordNobody:
-		return fmt.Errorf("%w: it does not know it, and nobody is there to be asked", errTurnedAway)
+		return fmt.Errorf("%w: nobody is there to be asked", errTurnedAway)
 	case w == wordLater:
-		return fmt.Errorf("%w for a while, as somebody there has refused it", errTurnedAway)
+		return fmt.Errorf("%w for a while", errTurnedAway)
 	}
 	return errTurnedAway
 }
 
 // greet says what mine returns, and returns what the other side says. Exactly one side is the
-// first; the other one has heard the first one's word by then.
-func greet(conn net.Conn, first bool, mine func(theirs word) word) (theirs word, err error) {
-	conn.SetDeadline(time.Now().Add(greetTime)) //nolint:errcheck // then the connection is broken, which is seen below
-	defer conn.SetDeadline(time.Time{})         //nolint:errcheck // as above
+// first; the other one has heard the first one's word by then. It leaves conn without a
+// deadline, unless ctx has ended.
+func greet(ctx context.Context, conn net.Conn, first bool, mine func(theirs word) word) (theirs word, err error) {
+	defer limit(ctx, conn, greetTime)()
 	if first {
 		if err := say(conn, mine(0)); err != nil {
 			return 0, err
@@ -70,6 +70,19 @@ func greet(conn net.Conn, first bool, mine func(theirs word) word) (theirs word,
 		return 0, err
 	}
 	return theirs, say(conn, mine(theirs))
+}
+
+// limit gives what is said on conn the time that there is, which ends with ctx: also where
+// that had ended before, and whoever watches it has set the deadline already. It returns what
+// lifts that.
+func limit(ctx context.Context, conn net.Conn, most time.Duration) (lift func()) {
+	conn.SetDeadline(time.Now().Add(most))                                       //nolint:errcheck // closed: which is seen when something is said
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // as above
+	return func() {
+		if stop() {
+			conn.SetDeadline(time.Time{}) //nolint:errcheck // as above
+		}
+	}
 }
 
 func say(conn io.Writer, w word) error {
@@ -95,9 +108,9 @@ func hear(conn io.Reader, no bool) (word, error) {
 
 // turnAway waits until a peer who was told no has hung up, so that closing does not take
 // it away from it.
-func turnAway(conn net.Conn) {
-	conn.SetReadDeadline(time.Now().Add(turnTime)) //nolint:errcheck // over in any case
-	conn.Read(make([]byte, 1))                     //nolint:errcheck // as above
+func turnAway(ctx context.Context, conn net.Conn) {
+	defer limit(ctx, conn, turnTime)()
+	conn.Read(make([]byte, 1)) //nolint:errcheck // over in any case
 }
 
 // introduce tells each side who the other one is.

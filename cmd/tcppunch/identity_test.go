@@ -107,7 +107,9 @@ func TestVerdict(t *testing.T) {
 		{"carl", other, standsUnknown, ""},
 		{"ann", other, standsUnknown, ""},
 		{"", other, standsUnknown, ""},
+		{"@anna", other, standsUnknown, ""},
 		{"anna", other, standsChanged, "anna"},
+		{"## anna@home", other, standsChanged, "anna"}, // as it would be remembered
 		{"aNNa", other, standsChanged, "anna"},
 		{"ben", other, standsChanged, "Ben"},
 	}
@@ -133,6 +135,8 @@ func TestMeetPeer(t *testing.T) {
 		{"anna", 1, "anna"}, {"Anna", 2, "Anna-2"}, {"anna", 3, "anna-3"}, {"ben", 1, "anna"}, {"ben", 4, "ben"},
 		{"", 5, "6b65-7920"}, {"\n", 6, "6b65-7920-2"}, {"tab\tand\x1b[m", 7, "taband[m"},
 		{long, 8, long[:64]}, {long, 9, long[:62] + "-2"},
+		{"#carl", 10, "carl"}, {"# # dora #2", 11, "dora #2"}, {"#", 12, "6b65-7920-3"},
+		{"emil@home", 13, "emil"}, {"emil @a1b2@c3", 14, "emil-2"}, {"@a1b2", 15, "6b65-7920-4"},
 	}
 	for i, s := range steps {
 		if called, err := all.meet(s.name, keyOf(s.key), now.Add(time.Duration(i)*time.Hour)); err != nil || called != s.called {
@@ -173,6 +177,7 @@ func TestParseKnown(t *testing.T) {
 		{"cut off", line("anna", 1) + line("ben", 2)[:90], "line 2: it has not four parts"},
 		{"more than there should be", strings.TrimSpace(line("anna", 1)) + "\ttrusted", "line 1: it has not four parts"},
 		{"no name", line("", 1), "line 1: no such name"},
+		{"a name with digits of a key", line("anna@a1b2", 1), "line 1: no such name"},
 		{"a name that does something to the screen", line("\x1b[2J", 1), "line 1: no such name"},
 		{"no key", "anna\tnone\t" + at + "\t" + at, "line 1: not a public key"},
 		{"no time", strings.ReplaceAll(line("anna", 1), at, "yesterday"), "line 1: first seen"},
@@ -191,11 +196,18 @@ func TestParseKnown(t *testing.T) {
 
 func FuzzParseKnown(f *testing.F) {
 	all := knownPeers{{"anna", keyOf(1), time.Unix(1, 0), time.Unix(2, 0)}, {"Ben the 2nd", keyOf(2), time.Unix(3, 0), time.Unix(4, 0)}}
-	f.Add(all.text())
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Add(all.text(), "# anna@home")
+	f.Add([]byte(knownHead), "#@")
+	f.Add([]byte("# a comment\n\n"), "ben #2")
+	f.Fuzz(func(t *testing.T, b []byte, name string) {
 		all, err := parseKnown(b)
 		if err != nil {
 			return
+		}
+		if key := keyOf(3); len(all) < maxKnown { // whatever somebody is called, who is met is not lost
+			if called, err := all.meet(name, key, time.Now()); err != nil || strings.ContainsAny(called, "@\t\n") {
+				t.Fatalf("%q is met as %q: %v", name, called, err)
+			}
 		}
 		again, err := parseKnown(all.text())
 		if err != nil || len(again) != len(all) {

@@ -41,10 +41,17 @@ func (k knownPeers) verdict(name string, key pair.PublicKey) (standing, knownPee
 	if p, ok := k.byKey(key); ok {
 		return standsKnown, p
 	}
-	if p, ok := k.byName(name); ok {
+	if p, ok := k.byName(pinnable(name)); ok {
 		return standsChanged, p
 	}
 	return standsUnknown, knownPeer{}
+}
+
+// pinnable is what of a name is remembered, as what stands behind an @ when a person types it
+// is the beginning of a key, and a # begins a comment where names are kept. It may be empty.
+func pinnable(name string) string {
+	name, _, _ = strings.Cut(pair.CleanName(name), "@")
+	return strings.TrimSpace(strings.TrimLeft(name, "# "))
 }
 
 func (k knownPeers) byKey(key pair.PublicKey) (knownPeer, bool) {
@@ -71,7 +78,7 @@ const maxKnown = 4000
 var errKnownFull = fmt.Errorf("%d peers are remembered already", maxKnown)
 
 // meet notes that a key was met, and returns what it is called: what it was called before,
-// or else the name, or that with a number if it is another key's.
+// or else what is pinnable of the name, or that with a number if it is another key's.
 func (k *knownPeers) meet(name string, key pair.PublicKey, now time.Time) (string, error) {
 	now = now.UTC().Truncate(time.Second)
 	for i := range *k {
@@ -83,7 +90,7 @@ func (k *knownPeers) meet(name string, key pair.PublicKey, now time.Time) (strin
 	if len(*k) >= maxKnown {
 		return name, errKnownFull
 	}
-	if name = pair.CleanName(name); name == "" {
+	if name = pinnable(name); name == "" {
 		name = shortKey(key)
 	}
 	free := name
@@ -148,7 +155,7 @@ func parseKnownPeer(line string) (p knownPeer, err error) {
 	if len(f) != 4 {
 		return p, errors.New("it has not four parts with tabs between")
 	}
-	if p.name = f[0]; p.name == "" || pair.CleanName(p.name) != p.name {
+	if p.name = f[0]; p.name == "" || pinnable(p.name) != p.name {
 		return p, errors.New("no such name can be")
 	}
 	if p.key, err = pair.ParsePublicKey(f[1]); err != nil {

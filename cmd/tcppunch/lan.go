@@ -13,6 +13,7 @@ import (
 
 	"github.com/tcppunch/tcppunch/lanfind"
 	"github.com/tcppunch/tcppunch/tcppunch"
+	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
 // lanFlags are the flags of commands that look for a peer on the local network.
@@ -44,11 +45,21 @@ type lanLook struct {
 	flags   *lanFlags
 	service lanfind.Service         // but for the port
 	room    string                  // only who waits in it counts, unless it is empty
-	match   func(lanfind.Peer) bool // only who matches; nil for all
+	match   func(lanfind.Peer) bool // only who matches counts; nil for all
+	heard   func(lanfind.Event)     // called before match with all that happens, or nil
 	failed  func(error)             // called when there is no way to look, or no longer
 	out     *output
 
 	wrong chan netip.AddrPort // addresses of programs that are not the peer
+	stir  chan struct{}       // others may match now
+}
+
+// again has all that were heard of matched once more.
+func (l *lanLook) again() {
+	select {
+	case l.stir <- struct{}{}:
+	default: // that is about to happen
+	}
 }
 
 // isWrong takes a program that has an address from those that are tried.
@@ -66,7 +77,7 @@ func (l *lanLook) open(ctx context.Context) (near *tcppunch.Near, stop func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	l.service.Port, l.wrong = near.Port(), make(chan netip.AddrPort, 16)
+	l.service.Port, l.wrong, l.stir = near.Port(), make(chan netip.AddrPort, 16), make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	peers := make(chan []netip.AddrPort)
 	near.Peers = peers
@@ -107,6 +118,8 @@ func (l *lanLook) look(ctx context.Context, tell chan<- []netip.AddrPort) {
 			for _, n := range known {
 				n.wrong = n.wrong || slices.Contains(n.Addrs, a)
 			}
+		case <-l.stir:
+			l.fit(known)
 		case <-t.C:
 		}
 		addrs, due := candidates(known, time.Now())
@@ -126,6 +139,9 @@ func (l *lanLook) browse(ctx context.Context, events chan<- lanfind.Event) {
 	opt := &lanfind.Options{Announce: &l.service, Room: l.room, Sweep: l.flags.sweep(), Trace: &lanfind.Trace{
 		Problem: func(err error) { l.out.detail("local network: %s", shown(err)) },
 	}}
+	if l.match != nil {
+		opt.Sought = l.meant
+	}
 	for event, err := range lanfind.Browse(ctx, opt) {
 		if err != nil {
 			l.failed(err)
@@ -139,24 +155,54 @@ func (l *lanLook) browse(ctx context.Context, events chan<- lanfind.Event) {
 	}
 }
 
+// meant tells whether a peer is who is meant where two meet by key: the sender waits in the room
+// of the receiver's.
+func (l *lanLook) meant(p lanfind.Peer) bool {
+	in := func(room, key string) bool {
+		k, err := pair.ParsePublicKey(key)
+		return err == nil && room == roomTo(k)
+	}
+	return in(p.Room, l.service.Key) || in(l.service.Room, p.Key)
+}
+
 // A neighbour is a peer that was found.
 type neighbour struct {
 	lanfind.Peer
 	found time.Time
 	wrong bool // it is not the peer
+	other bool // it does not match
 }
 
 // take notes what has happened.
 func (l *lanLook) take(known map[string]*neighbour, e lanfind.Event) {
 	p := e.Peer
 	l.out.detail("local network: %v %s at %v, by %v", e.Kind, shownPeer(p), p.Addrs, p.Via)
+	if l.heard != nil {
+		l.heard(e)
+	}
 	switch n := known[p.ID]; {
-	case e.Kind == lanfind.Gone || l.match != nil && !l.match(p):
+	case e.Kind == lanfind.Gone:
 		delete(known, p.ID)
 	case n != nil:
 		n.Peer = p
 	default:
 		known[p.ID] = &neighbour{Peer: p, found: time.Now()}
+	}
+	l.fit(known)
+}
+
+// fit finds out who matches now: that may depend on who else is there.
+func (l *lanLook) fit(known map[string]*neighbour) {
+	if l.match == nil {
+		return
+	}
+	for id, n := range known {
+		switch other := !l.match(n.Peer); {
+		case other:
+			n.other = true
+		case n.other: // it is as good as new
+			known[id] = &neighbour{Peer: n.Peer, found: time.Now()}
+		}
 	}
 }
 
@@ -178,7 +224,7 @@ const (
 func candidates(known map[string]*neighbour, now time.Time) (all []netip.AddrPort, due time.Time) {
 	hosts := map[netip.Addr][]*neighbour{}
 	for _, n := range known {
-		if len(n.Addrs) > 0 && !n.wrong {
+		if len(n.Addrs) > 0 && !n.wrong && !n.other {
 			hosts[n.Addrs[0].Addr()] = append(hosts[n.Addrs[0].Addr()], n)
 		}
 	}

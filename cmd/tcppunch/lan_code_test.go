@@ -180,6 +180,8 @@ func TestCandidates(t *testing.T) {
 	}
 	not := is("x", old, "10.0.0.9:1")
 	not.wrong = true
+	other := is("y", old, "10.0.0.8:1")
+	other.other = true
 	cases := []struct {
 		name string
 		ns   []neighbour
@@ -187,7 +189,7 @@ func TestCandidates(t *testing.T) {
 		due  time.Duration
 	}{
 		{"nobody", nil, "", 0},
-		{"an old one", []neighbour{is("a", old, "10.0.0.1:1 [fe80::1%e]:1"), not}, "10.0.0.1:1 [fe80::1%e]:1", 0},
+		{"an old one", []neighbour{is("a", old, "10.0.0.1:1 [fe80::1%e]:1"), not, other}, "10.0.0.1:1 [fe80::1%e]:1", 0},
 		{"a young one", []neighbour{is("a", young, "10.0.0.1:1 [fe80::1%e]:1")}, "10.0.0.1:1", secondTime - time.Millisecond},
 		{"a crowd on one host", []neighbour{
 			is("a", old, "10.0.0.1:1 10.0.0.7:1"), is("b", old, "10.0.0.1:2"), is("c", old, "10.0.0.1:3"), is("d", now, "10.0.0.2:1 10.0.0.2:9"),

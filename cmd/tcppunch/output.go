@@ -87,11 +87,19 @@ func (o *output) waiting(where, text string) {
 	o.say("%s", text)
 }
 
-// fail tells an error, on one or two lines, and returns the exit status.
+// fail tells the error with which the program ends, on one or two lines, and returns the exit
+// status.
 func (o *output) fail(err error) int {
 	if err == nil {
 		return 0
 	}
+	return o.trouble("Error", err, nil)
+}
+
+// goOn tells an error after which the program goes on. what says for whom it is one.
+func (o *output) goOn(what string, err error) { o.trouble(what, err, new(bool)) }
+
+func (o *output) trouble(what string, err error, final *bool) (status int) {
 	f := classify(err)
 	message := transfer.Clean(strings.ReplaceAll(shorten(f.err), "\n", "; "))
 	if f.code == "interrupted" && f.status == statusInterrupted {
@@ -100,8 +108,9 @@ func (o *output) fail(err error) int {
 	o.event("error", struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
-	}{f.code, message})
-	o.say("Error: %s", message)
+		Final   *bool  `json:"final,omitempty"` // false where the program goes on
+	}{f.code, message, final})
+	o.say("%s: %s", what, message)
 	if f.advice != "" {
 		o.say("%s.", strings.ToUpper(f.advice[:1])+f.advice[1:])
 	}

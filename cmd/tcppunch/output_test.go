@@ -71,6 +71,12 @@ func TestFail(t *testing.T) {
 		t.Errorf("event %s: %v", events, err)
 	}
 	human.Reset()
+	events.Reset()
+	o.goOn("Nobody can come", errors.New("why"))
+	if got, want := events.String(), `{"event":"error","code":"failed","message":"why","final":false}`+"\n"; got != want || human.String() != "Nobody can come: why\n" {
+		t.Errorf("got %s and %s, want %s", got, human, want)
+	}
+	human.Reset()
 	if status := o.fail(interrupted(errors.New("reading: whatever"))); status != statusInterrupted || human.String() != "Error: interrupted\n" {
 		t.Errorf("status %d, %q", status, human)
 	}

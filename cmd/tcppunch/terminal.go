@@ -22,23 +22,36 @@ var errNoTerminal = errors.New("there is no terminal to compare check words on")
 type terminal struct {
 	in, out *os.File
 	lines   *bufio.Reader
+	keys    *keyboard // reads the lines where in has no deadlines, else nil
 }
 
 func openTerminal() (*terminal, error) {
-	in, out := "/dev/tty", "/dev/tty"
-	if runtime.GOOS == "windows" {
-		in, out = "CONIN$", "CONOUT$"
-	}
-	r, err := os.OpenFile(in, os.O_RDWR, 0)
+	r, err := openKeys()
 	if err != nil {
 		return nil, err
+	}
+	out := "/dev/tty"
+	if runtime.GOOS == "windows" {
+		out = "CONOUT$"
 	}
 	w, err := os.OpenFile(out, os.O_RDWR, 0)
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
-	return &terminal{in: r, out: w, lines: bufio.NewReader(r)}, nil
+	t := &terminal{in: r, out: w, lines: bufio.NewReader(r)}
+	if r.SetReadDeadline(time.Time{}) != nil {
+		t.keys = ownKeyboard()
+	}
+	return t, nil
+}
+
+func openKeys() (*os.File, error) {
+	name := "/dev/tty"
+	if runtime.GOOS == "windows" {
+		name = "CONIN$"
+	}
+	return os.OpenFile(name, os.O_RDWR, 0)
 }
 
 // hasTerminal tells whether there is somebody to ask.
@@ -50,40 +63,72 @@ func hasTerminal() bool {
 	return err == nil
 }
 
+// attend is hasTerminal for a program that asks now and then: what is typed while it does not
+// ask is dropped, and asking from the background does not stop it.
+func attend() bool {
+	t, err := openTerminal()
+	if err != nil {
+		return false
+	}
+	defer t.Close()
+	ignoreBackground()
+	t.drain()
+	return true
+}
+
+// attended tells whether somebody is there to ask now: there is a terminal, and this program is
+// in the foreground of it.
+func attended() bool {
+	t, err := openTerminal()
+	if err != nil {
+		return false
+	}
+	defer t.Close()
+	return foreground(t.in)
+}
+
 func (t *terminal) Close() {
-	t.in.Close()
+	if t.keys != nil {
+		go t.in.Close() // which waits for a read that is under way, as askCompleting may have left
+	} else {
+		t.in.Close()
+	}
 	t.out.Close()
 }
 
-// drain drops what was typed already, where that can be done.
+// drain drops the lines that were typed already.
 func (t *terminal) drain() {
-	if t.in.SetReadDeadline(time.Now().Add(time.Millisecond)) != nil {
+	if t.keys != nil {
+		t.keys.listen() //nolint:errcheck // the question sees it
 		return
 	}
-	io.Copy(io.Discard, t.in)         //nolint:errcheck // it ends with the deadline
-	t.in.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
+	t.in.SetReadDeadline(time.Now().Add(time.Millisecond)) //nolint:errcheck // it has deadlines
+	io.Copy(io.Discard, t.in)                              //nolint:errcheck // it ends with the deadline
+	t.in.SetReadDeadline(time.Time{})                      //nolint:errcheck // as above
 }
 
 // ask prints a question and returns the answer, or ctx's error.
 func (t *terminal) ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(t.out, question)
-	type answer struct {
-		line string
-		err  error
-	}
 	got := make(chan answer, 1)
-	go func() {
-		line, err := t.lines.ReadString('\n')
-		got <- answer{strings.TrimSpace(line), err}
-	}()
+	forget := func() { t.in.SetReadDeadline(time.Unix(1, 0)) } //nolint:errcheck // it has deadlines
+	if t.keys != nil {
+		forget = t.keys.ask(got)
+	} else {
+		go func() {
+			line, err := t.lines.ReadString('\n')
+			got <- answer{line, err}
+		}()
+	}
+	fmt.Fprint(t.out, question) // from here on whatever is typed is the answer
 	select {
 	case a := <-got:
-		if a.err != nil && a.line == "" {
+		line := strings.TrimSpace(a.line)
+		if a.err != nil && line == "" {
 			return "", fmt.Errorf("reading the terminal: %w", a.err)
 		}
-		return a.line, nil
+		return line, nil
 	case <-ctx.Done():
-		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // where terminals have no deadlines, the process is about to end
+		forget()
 		fmt.Fprintln(t.out)
 		return "", ctx.Err()
 	}
@@ -114,10 +159,6 @@ func (t *terminal) askCompleting(ctx context.Context, question string, complete 
 		text = complete(text)
 		return text, len(text), true
 	}
-	type answer struct {
-		line string
-		err  error
-	}
 	got := make(chan answer, 1)
 	go func() {
 		text, err := line.ReadLine()
@@ -134,7 +175,7 @@ func (t *terminal) askCompleting(ctx context.Context, question string, complete 
 		}
 		return a.line, nil
 	case <-ctx.Done():
-		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // where terminals have no deadlines, the process is about to end
+		t.in.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // without deadlines, it reads on until the process has ended, which asks nothing else then
 		fmt.Fprint(t.out, "\r\n")
 		return "", ctx.Err()
 	}

@@ -28,8 +28,22 @@ func (s *side) sit(args ...string) *seat { return s.sitAt(80, 24, args...) }
 
 func (s *side) sitAt(columns, rows uint16, args ...string) *seat {
 	s.t.Helper()
-	master, terminal := newTerminal(s.t, columns, rows)
+	return s.sitWith(columns, rows, s.command(args...))
+}
+
+// sitIn has a shell run the command.
+func (s *side) sitIn(script string, args ...string) *seat {
+	s.t.Helper()
 	cmd := s.command(args...)
+	inner := cmd.Args
+	shell := s.host.Command(context.WithoutCancel(s.t.Context()), "sh", append([]string{"-c", script, "sh"}, inner...)...)
+	shell.Dir, shell.Env = cmd.Dir, cmd.Env
+	return s.sitWith(80, 24, shell)
+}
+
+func (s *side) sitWith(columns, rows uint16, cmd *natlab.Cmd) *seat {
+	s.t.Helper()
+	master, terminal := newTerminal(s.t, columns, rows)
 	cmd.Stderr = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 2}
 	p := s.run(cmd)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,10 +20,9 @@ const (
 	// another of that name may answer too.
 	settleTime = time.Second
 	// changeTime is how long one is looked at who should have another key: the right one
-	// may come.
-	changeTime = 3 * time.Second
-	// maxHeard bounds the peers that are remembered while one is looked for.
-	maxHeard = 1000
+	// may come, and where multicast is dropped it takes so long to ask a large network. As
+	// long, the program that was meant is preferred to others that have its key.
+	changeTime = 8 * time.Second
 )
 
 // errKeyChanged says that somebody has a known name and another key.
@@ -36,9 +36,12 @@ type toWay struct {
 	yes    bool
 	out    *output
 
-	self   pair.Identity
-	peer   pair.PublicKey // once it has proven to be the one: nobody else will do from then on
-	called string         // on this side's screen
+	self      pair.Identity
+	called    string         // on this side's screen
+	meant     addressee      // the program that was found, of those with its key
+	by        means          // what meant was found by
+	peer      pair.PublicKey // once it has proven to be the one: nobody else will do from then on
+	unchecked bool           // nobody has compared check words with peer that were due
 }
 
 func (w *toWay) prepare(context.Context) error {
@@ -70,7 +73,7 @@ func (w *toWay) dial(ctx context.Context, key pair.Key, _ bool) (*tcppunch.Conn,
 	}
 	limited, cancel := context.WithTimeout(ctx, w.common.Timeout)
 	defer cancel()
-	c := &contact{toWay: w, peers: map[string]lanfind.Peer{}, words: map[string]word{}}
+	c := newContact(w)
 	conn, err := c.connect(limited)
 	switch {
 	case err == nil:
@@ -94,10 +97,10 @@ type contact struct {
 	key    pair.PublicKey // that the peer has
 	stands standing       // what this side knows of it
 
-	peers map[string]lanfind.Peer // that were heard of
+	peers map[string]lanfind.Peer // that are there
+	began time.Time               // of the search for connections
 	doubt *time.Timer             // runs while somebody with another key has the name
-
-	end context.CancelFunc // ends the search
+	end   context.CancelFunc      // ends the search
 
 	mu        sync.Mutex
 	failed    error           // why it must end; guarded by mu
@@ -105,11 +108,15 @@ type contact struct {
 	words     map[string]word // what the peer said, by exporter; guarded by mu
 }
 
+func newContact(w *toWay) *contact {
+	return &contact{toWay: w, peers: map[string]lanfind.Peer{}, words: map[string]word{}}
+}
+
 func (c *contact) known() bool { return c.stands == standsKnown }
 
-// trusting tells whether check words are not asked about. Whoever has somebody else's name
-// is.
-func (c *contact) trusting() bool { return c.yes && c.stands != standsChanged }
+// trusting tells whether check words are not asked about: with --yes, but for whoever has
+// somebody else's name, and after a break.
+func (c *contact) trusting() bool { return c.yes && c.stands != standsChanged || !c.peer.None() }
 
 // connect finds the peer and connects to it.
 func (c *contact) connect(ctx context.Context) (*tcppunch.Conn, error) {
@@ -124,12 +131,15 @@ func (c *contact) connect(ctx context.Context) (*tcppunch.Conn, error) {
 	}
 	look := &lanLook{
 		flags: c.lan, service: lanfind.Service{Name: c.lan.nickname(), Room: roomTo(c.key), Key: c.self.Public().String()},
-		match: c.match, failed: c.fail, out: c.out,
+		match: c.match, heard: c.heard, failed: c.fail, out: c.out,
 	}
+	clear(c.peers) // who has left since would never be told of
+	c.began = time.Now()
 	near, stop, err := look.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer time.AfterFunc(changeTime, look.again).Stop()
 	near.Auth = c.authenticate
 	conn, err := tcppunch.Dial(ctx, &tcppunch.Config{Side: tcppunch.SideA, Near: near, Trace: verbose(c.out)})
 	stop()
@@ -154,18 +164,25 @@ func (c *contact) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.key, c.stands = c.peer, standsKnown
-	if p, ok := known.byName(c.typed); ok && c.key.None() {
-		c.key, c.called = p.key, p.name
-	}
-	if !c.key.None() {
+	if c.key, c.stands = c.peer, standsKnown; !c.key.None() {
 		return nil
 	}
-	n, err := c.find(ctx, known)
+	if p, ok := known.byName(c.typed); ok {
+		c.key, c.called, c.meant, c.by = p.key, p.name, addressee{key: p.key}, byKey
+		return nil
+	}
+	c.stands = standsUnknown
+	of, err := c.find(ctx, known)
 	if err != nil {
 		return err
 	}
-	c.key, c.called = n.key, n.called()
+	if of.unsaid != nil {
+		if err := c.confirm(ctx, of); err != nil {
+			return err
+		}
+	}
+	n := *of.found
+	c.key, c.called, c.meant, c.by = n.key, n.called(), n, of.by
 	var p knownPeer
 	switch c.stands, p = known.verdict(n.name, n.key); c.stands {
 	case standsKnown:
@@ -176,8 +193,32 @@ func (c *contact) identify(ctx context.Context) error {
 	return nil
 }
 
+// confirm asks the person whether somebody known is meant, whatever --yes says: that is for
+// those who were named.
+func (c *contact) confirm(ctx context.Context, of whom) error {
+	question := of.question(c.typed)
+	advice := "to send to it, call it so: --to " + shellWord(of.unsaid.name)
+	t, err := openTerminal()
+	if err != nil {
+		return &failure{statusWrongCode, "no-terminal", fmt.Errorf("there is no terminal to ask on: %s", question), advice}
+	}
+	defer t.Close()
+	yes, err := t.yes(ctx, question, false)
+	if err == nil && yes {
+		return nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w within %v", errUnanswered, c.common.Timeout)
+	} else if err == nil {
+		err = fmt.Errorf("%s is not meant; nothing was sent", of.unsaid.name)
+	}
+	return &failure{statusWrongCode, "not-confirmed", err, advice}
+}
+
+var errUnanswered = errors.New("nobody has answered the question whom to send to")
+
 // find looks around until it is clear who is meant.
-func (c *contact) find(ctx context.Context, known knownPeers) (addressee, error) {
+func (c *contact) find(ctx context.Context, known knownPeers) (whom, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	events := make(chan lanfind.Event)
 	var wg sync.WaitGroup
@@ -189,23 +230,38 @@ func (c *contact) find(ctx context.Context, known knownPeers) (addressee, error)
 	for {
 		select {
 		case e := <-events:
-			if c.peers[e.Peer.ID] = e.Peer; e.Kind == lanfind.Gone {
-				delete(c.peers, e.Peer.ID)
-			}
+			c.note(e)
 		case <-settled:
-			return c.chosen(of, known)
+			return of, c.chosen(of, known)
 		case <-ctx.Done():
-			return addressee{}, context.Cause(ctx)
+			return whom{}, context.Cause(ctx)
 		}
+		before := of.settles()
 		of = whoIs(c.typed, known, allWaiting(c.peers))
-		switch {
-		case of.none():
+		switch d := of.settles(); {
+		case d == 0:
 			settled = nil
-		case settled == nil && of.changed != nil:
-			settled = time.After(changeTime)
-		case settled == nil:
-			settled = time.After(settleTime)
+		case d != before:
+			settled = time.After(d)
 		}
+	}
+}
+
+// settles tells how long it must be so until it counts; 0 if there is nothing.
+func (c whom) settles() time.Duration {
+	switch {
+	case c.none():
+		return 0
+	case c.changed != nil:
+		return changeTime
+	}
+	return settleTime
+}
+
+// note notes who is there.
+func (c *contact) note(e lanfind.Event) {
+	if c.peers[e.Peer.ID] = e.Peer; e.Kind == lanfind.Gone {
+		delete(c.peers, e.Peer.ID)
 	}
 }
 
@@ -214,6 +270,9 @@ func (c *contact) browse(ctx context.Context, events chan<- lanfind.Event) error
 	opt := &lanfind.Options{Sweep: c.lan.sweep(), Trace: &lanfind.Trace{
 		Problem: func(err error) { c.out.detail("local network: %s", shown(err)) },
 	}}
+	opt.Sought = func(p lanfind.Peer) bool {
+		return !whoIs(c.typed, nil, allWaiting(map[string]lanfind.Peer{p.ID: p})).none()
+	}
 	for e, err := range lanfind.Browse(ctx, opt) {
 		if err != nil {
 			return err
@@ -227,55 +286,68 @@ func (c *contact) browse(ctx context.Context, events chan<- lanfind.Event) error
 	return ctx.Err()
 }
 
-// chosen is what comes of it.
-func (c *contact) chosen(of whom, known knownPeers) (addressee, error) {
+// chosen tells why nobody is chosen, or nil.
+func (c *contact) chosen(of whom, known knownPeers) error {
 	switch {
 	case of.changed != nil:
-		return addressee{}, c.changed(*of.changed, known)
+		return c.changed(*of.changed, known)
 	case of.several != nil:
-		return addressee{}, ambiguous(c.typed, of.several)
+		return ambiguous(c.typed, of.several)
 	}
-	return *of.found, nil
+	return nil
 }
 
 // changed tells that somebody with another key has the name of somebody known.
 func (c *contact) changed(n addressee, known knownPeers) error {
-	p, _ := known.byName(n.name)
+	p, _ := known.byName(pinnable(n.name))
 	c.out.peer(p.name, n.key, standsChanged)
 	c.out.warnChanged(p, n.key)
 	return keyChanged(p.name)
 }
 
-// match tells whether a peer that was heard of is the one. It watches for others who have its
-// name.
+// match tells whether a peer is the one. Of several programs that have the key it is the one
+// that was meant, while it is there, or may still be heard of.
 func (c *contact) match(p lanfind.Peer) bool {
 	n, ok := waitsForFiles(p)
-	if !ok {
+	if !ok || n.key != c.key {
 		return false
 	}
-	if len(c.peers) >= maxHeard {
-		clear(c.peers)
-	}
-	c.peers[p.ID] = p
-	is := n.key == c.key
-	if is && c.doubt != nil {
+	meant := func(n addressee) bool { return c.by.same(c.meant, n) }
+	return meant(n) || time.Since(c.began) >= changeTime && !slices.ContainsFunc(allWaiting(c.peers), meant)
+}
+
+// heard watches for others who have the peer's name, and not its key.
+func (c *contact) heard(e lanfind.Event) {
+	c.note(e)
+	n, known := c.pretender()
+	switch {
+	case n == nil && c.doubt != nil:
 		c.doubt.Stop()
-	}
-	if is || !c.known() || !c.peer.None() || c.doubt != nil { // after a break only the peer itself can tell anything
-		return is
-	}
-	known, err := readKnown()
-	if err != nil {
-		return false
-	}
-	if of := whoIsKnown(knownPeer{name: c.called, key: c.key}, known, allWaiting(c.peers)); of.changed != nil {
+		c.doubt = nil
+	case n != nil && c.doubt == nil:
 		c.doubt = time.AfterFunc(changeTime, func() {
 			if !c.reached() {
-				c.fail(c.changed(*of.changed, known))
+				c.fail(c.changed(*n, known))
 			}
 		})
 	}
-	return false
+}
+
+// pretender is somebody who announces the name of the peer, who is known and not there, and
+// another key; or nil. Once the peer has proven its key in this run, nobody else counts.
+func (c *contact) pretender() (*addressee, knownPeers) {
+	if !c.known() || !c.peer.None() || c.reached() {
+		return nil, nil
+	}
+	here := allWaiting(c.peers)
+	if !slices.ContainsFunc(here, func(n addressee) bool { return strings.EqualFold(pinnable(n.name), c.called) }) {
+		return nil, nil
+	}
+	known, err := readKnown()
+	if err != nil {
+		return nil, nil
+	}
+	return whoIsKnown(knownPeer{name: c.called, key: c.key}, known, here).changed, known
 }
 
 // reached tells whether the peer has been reached by any connection.
@@ -313,7 +385,7 @@ func (c *contact) authenticate(ctx context.Context, conn net.Conn, exporter []by
 		}
 		return errImpostor
 	}
-	theirs, err := greet(conn, true, func(word) word {
+	theirs, err := greet(ctx, conn, true, func(word) word {
 		if c.known() {
 			return wordKnown
 		}
@@ -349,29 +421,46 @@ func (c *contact) settle(ctx context.Context, conn *tcppunch.Conn) error {
 	theirs := c.words[string(exporter)]
 	c.mu.Unlock()
 	c.out.peer(c.called, c.key, c.stands)
-	if !c.known() || theirs != wordKnown {
+	due := !c.known() || theirs != wordKnown
+	if due {
 		c.out.sayStranger(c.called, c.stands)
 		if err := showWords(ctx, conn, true, exporter, checkTime, c.out); err != nil {
 			return err
 		}
-		if err := pair.Confirm(ctx, conn, trustOrAsk(c.trusting(), c.out)); err != nil {
+		if err := pair.Confirm(ctx, conn, c.answer()); err != nil {
 			return err
 		}
 	}
-	c.called = c.out.remember(c.called, c.key, c.known())
+	if c.peer.None() {
+		c.unchecked = unchecked(due, c.yes, c.stands)
+	}
+	c.called = c.out.remember(c.called, c.key, c.known(), c.unchecked)
 	c.peer = c.key
 	return nil
 }
 
-// late tells why the time for the search has passed in vain.
+// answer is this side's to the check words. After a break nobody is asked again: the key is
+// that of before.
+func (c *contact) answer() func(context.Context) (bool, error) {
+	if !c.peer.None() {
+		return func(context.Context) (bool, error) { return true, nil }
+	}
+	return trustOrAsk(c.trusting(), c.out)
+}
+
+// late tells why the time for the search has passed in vain. That somebody without the key
+// was at the peer's address says nothing of the peer.
 func (c *contact) late(err error) error {
+	if n, known := c.pretender(); n != nil {
+		return c.changed(*n, known)
+	}
 	c.mu.Lock()
 	impostors := c.impostors
 	c.mu.Unlock()
 	var dial *tcppunch.DialError
 	switch {
 	case impostors > 0 && c.known():
-		return keyChanged(c.called)
+		return &failure{statusNoPath, "timeout", fmt.Errorf("nobody who has the key of %s has answered within %v", c.called, c.common.Timeout), ""}
 	case impostors > 0:
 		return &failure{statusWrongCode, "bad-peer", fmt.Errorf("whoever answers for %s has not the key that was announced", c.called), ""}
 	case errors.As(err, &dial) && len(dial.Attempts) > 0:

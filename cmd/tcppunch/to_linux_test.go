@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -154,8 +156,8 @@ func TestTo(t *testing.T) {
 			t.Errorf("%s knows %v", me, all)
 		}
 	}
-	recv.wantOrder(`"waiting","where":"lan"`, `"connected"`, `"kind":"lan"`, `"peer","name":"ben","key":"`, `"known":false}`, `"check_words"`, `"offer"`, `"done"`, `"waiting"`)
-	send.wantOrder(`"waiting","where":"anna"`, `"connected"`, `"peer","name":"anna"`, `"known":false}`, `"check_words"`, `"offer"`, `"done"`)
+	recv.wantOrder(`"waiting","where":"lan"`, `"connected"`, `"kind":"lan"`, `"identity","name":"ben","key":"`, `"known":false}`, `"check_words"`, `"offer"`, `"done"`, `"waiting"`)
+	send.wantOrder(`"waiting","where":"anna"`, `"connected"`, `"identity","name":"anna"`, `"known":false}`, `"check_words"`, `"offer"`, `"done"`)
 
 	// The second time the offer is all that is asked for; what is typed ahead is no answer.
 	recv.types("y\ny\n")
@@ -164,7 +166,7 @@ func TestTo(t *testing.T) {
 	recv.types("n\n")
 	second.wantFailure(statusRefused, "refused", "does not want this")
 	second.wantNever("check_words")
-	second.wantOrder(`"peer","name":"anna"`, `"known":true}`, `"offer"`)
+	second.wantOrder(`"identity","name":"anna"`, `"known":true}`, `"offer"`)
 	// Who was refused is not listened to for a while.
 	third := n["ben"].sendsTo("anna", file)
 	third.wantFailure(statusRefused, "refused", "anna does not want this now", "for a while")
@@ -202,6 +204,63 @@ func TestToDenied(t *testing.T) {
 	n["ben"].sendsTo("anna", n["ben"].file("file.bin", fileSize), "--yes").wantFailure(statusRefused, "refused")
 }
 
+// TestToBrokenOff: a sender who breaks off, and one to whom nobody here has said no, may come
+// again.
+func TestToBrokenOff(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, natlab.NoFirewall, natlab.Link{}, "anna", "ben")
+	recv := n["anna"].sit(n["anna"].waitArgs()...)
+	n["anna"].begin(recv.peer)
+	file := n["ben"].file("file.bin", fileSize)
+	for i, keys := range []string{"\x03", "n\n"} {
+		send := n["ben"].sit(n["ben"].toArgs("anna", file)...)
+		send.waitScreen(bothSee)
+		recv.waitScreen(fmt.Sprintf(`(?s)(%s.*){%d}`, bothSee, i+1))
+		send.types(keys)
+		send.status()
+		recv.waitScreen(fmt.Sprintf(`(?s)(Error: .*Waiting for files.*){%d}`, i+1))
+	}
+	send := n["ben"].sendsTo("anna", file, "--yes")
+	recv.waitScreen(fmt.Sprintf(`(?s)(%s.*){3}`, bothSee))
+	recv.types("y\n")
+	recv.waitScreen(`Receive file.bin `)
+	recv.types("y\n")
+	send.wantDone()
+	wantSame(t, file, n["anna"].dir)
+}
+
+// TestWaitGoesOn: what goes wrong for one guest, or for all for a while, is told, and is not the
+// end.
+func TestWaitGoesOn(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, natlab.NoFirewall, natlab.Link{}, "anna", "ben")
+	acquainted(n["anna"], n["ben"])
+	known := n["anna"].known()
+	recv := n["anna"].waits("--trust")
+	n["anna"].holds("file.bin", "mine")
+	file := n["ben"].file("file.bin", fileSize)
+	n["ben"].sendsTo("anna", file).wantFailure(statusRefused, "exists")
+	recv.waitsFor("error", func(e event) bool { return e.Code == "exists" })
+	n["anna"].config("known_peers", []byte("nonsense\n"))
+	send := n["ben"].sendsTo("anna", file)
+	if _, err := recv.Stderr.WaitFor(t.Context(), func(s string) bool { return strings.Contains(s, "Nobody can come now: ") }); err != nil {
+		t.Fatal(err)
+	}
+	n["anna"].config("known_peers", known.text())
+	send.wantFailure(statusRefused, "exists")
+	recv.Signal(os.Interrupt)
+	recv.wantFailure(statusInterrupted, "exists")
+	var said []string
+	for line := range strings.Lines(recv.Stdout.String()) {
+		if strings.Contains(line, `"error"`) {
+			said = append(said, fmt.Sprint(strings.Contains(line, `"final":false}`)))
+		}
+	}
+	if got := strings.Join(said, " "); got != "true true true false" {
+		t.Errorf("errors before the last one: %s in\n%s", got, recv.Stdout)
+	}
+}
+
 // TestToChanged: somebody else has the name of a neighbour who is known.
 func TestToChanged(t *testing.T) {
 	t.Parallel()
@@ -212,7 +271,7 @@ func TestToChanged(t *testing.T) {
 	eve := n["eve"].waits("--yes", "--name=anna")
 	send := n["ben"].sendsTo("anna", file, "--yes")
 	send.wantFailure(statusWrongCode, "key-changed", "WARNING: THE KEY OF anna HAS CHANGED! Since ", "nothing was sent", "tcppunch peers --forget anna")
-	send.wantOrder(`"peer","name":"anna"`, `"known":false,"changed":true}`, `"error","code":"key-changed"`)
+	send.wantOrder(`"identity","name":"anna"`, `"known":false,"changed":true}`, `"error","code":"key-changed"`)
 	send.wantNever("connected")
 	// Even who means that one has to compare check words.
 	send = n["ben"].sendsTo("anna@"+other, file, "--yes")
@@ -224,7 +283,7 @@ func TestToChanged(t *testing.T) {
 	send.wantDone()
 	wantSame(t, file, n["anna"].dir)
 	eve.wantNever("connected")
-	recv.wantOrder(`"peer","name":"ben"`, `"known":true}`, `"done"`)
+	recv.wantOrder(`"identity","name":"ben"`, `"known":true}`, `"done"`)
 
 	if status := n["ben"].start("peers", "--forget", "Anna").status(); status != 0 || len(n["ben"].known()) > 0 {
 		t.Errorf("peers --forget: exit status %d, and there are %v", status, n["ben"].known())
@@ -245,7 +304,7 @@ func TestTrust(t *testing.T) {
 		p.wantFailure(statusRefused, "refused", "nobody is there to be asked")
 		p.wantNever("offer")
 	}
-	recv.wantOrder(`"peer","name":"ben"`, `"known":false,"changed":true}`)
+	recv.wantOrder(`"identity","name":"ben"`, `"known":false,"changed":true}`)
 	if text := recv.Stderr.String(); strings.Count(text, "WARNING: THE KEY OF ben HAS CHANGED!") != 1 {
 		t.Errorf("no warning, or more than one:\n%s", text)
 	}
@@ -309,7 +368,109 @@ func TestToComeback(t *testing.T) {
 	wantContent(t, big, filepath.Join(n["anna"].dir, "out", "big.bin"))
 	wantContent(t, small, filepath.Join(n["anna"].dir, "out", "small.bin"))
 	recv.waitsFor("done", func(event) bool { return strings.Count(recv.Stdout.String(), `"done"`) == 2 })
+	if a, c := n["anna"].known(), n["carl"].known(); len(a) != 1 || a[0].name != "ben" || len(c) > 0 {
+		t.Errorf("remembered without check words: %v, %v", a, c)
+	}
 	wantEntries(t, filepath.Join(n["anna"].dir, "out"), "big.bin", "small.bin")
+}
+
+// TestToUnchecked: who has compared check words remembers the other, who has not does not; and
+// after a break that is not asked for again in this run.
+func TestToUnchecked(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, natlab.DropUnsolicited, natlab.Link{Rate: 20e6}, "anna", "ben")
+	recv := n["anna"].waits("--yes")
+	big := n["ben"].file("big.bin", resumeSize)
+	send := n["ben"].sit(n["ben"].toArgs("anna", big)...)
+	send.waitScreen(bothSee)
+	send.types("y\n")
+	send.waitScreen(`anna is remembered`)
+	inMidst(t, send.peer, recv)
+	recv.Kill()
+	recv.Wait()
+	if text := recv.Stderr.String(); !strings.Contains(text, "ben is not remembered, as nobody here has compared the check words.") {
+		t.Errorf("no word of it:\n%s", text)
+	}
+	n["anna"].waits("--yes")
+	send.wantDone()
+	wantContent(t, big, filepath.Join(n["anna"].dir, "out", "big.bin"))
+	if text := send.Stderr.String(); strings.Count(text, "same words?") != 1 || strings.Contains(text, "--yes") {
+		t.Errorf("asked not once, or as if it were with --yes:\n%s", text)
+	}
+	if a, b := n["anna"].known(), n["ben"].known(); len(a) > 0 || len(b) != 1 || b[0].name != "anna" {
+		t.Errorf("remembered: %v, %v", a, b)
+	}
+
+	// --yes is no comparing either where the other side is known.
+	n["ben"].config("known_peers", nil)
+	n["ben"].sendsTo("anna", n["ben"].file("more.bin", fileSize), "--yes").wantDone()
+	if b := n["ben"].known(); len(b) > 0 {
+		t.Errorf("remembered: %v", b)
+	}
+}
+
+// TestToUnsaid: somebody known has taken a name that another one may have; and of two
+// programs with one key the one that was meant gets it.
+func TestToUnsaid(t *testing.T) {
+	t.Parallel()
+	n := newNeighbours(t, natlab.DropUnsolicited, natlab.Link{}, "mallory", "ben")
+	acquainted(n["mallory"], n["ben"])
+	desk := n["mallory"].waits("--trust", "--name=desk")
+	carol := n["mallory"].waits("--trust", "--name=carol")
+	file := n["ben"].file("file.bin", fileSize)
+	send := n["ben"].sendsTo("carol", file, "--yes")
+	send.wantFailure(statusWrongCode, "no-terminal", "carol is whom you know as mallory", "--to mallory")
+	send.wantNever("connected")
+
+	seat := n["ben"].sit(n["ben"].toArgs("carol", file, "--yes")...)
+	seat.waitScreen(`carol is whom you know as mallory\. Send to it\? \[y/N\] `)
+	seat.types("\n")
+	seat.wantFailure(statusWrongCode, "not-confirmed", "mallory is not meant; nothing was sent")
+	seat.wantNever("connected")
+
+	seat = n["ben"].sit(n["ben"].toArgs("car", file)...)
+	seat.waitScreen(`carol is whom you know as mallory\. Send to it\? \[y/N\] `)
+	seat.types("y\n")
+	seat.wantDone()
+	wantSame(t, file, n["mallory"].dir)
+	carol.waitsFor("done", func(event) bool { return true })
+	desk.wantNever("connected")
+	n["ben"].sendsTo("mallory", n["ben"].file("more.bin", fileSize)).wantDone()
+}
+
+// TestToDeaf: of two whom multicast shows others, and not each other, one finds the other, by name
+// and by key.
+func TestToDeaf(t *testing.T) {
+	t.Parallel()
+	byDatagram := regexp.MustCompile(`found anna at .*, by datagram\n`)
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprintf("known %v", known), func(t *testing.T) {
+			t.Parallel()
+			n := newNeighbours(t, natlab.NoFirewall, natlab.Link{}, "anna", "ben", "carl")
+			if known {
+				acquainted(n["anna"], n["ben"])
+			}
+			for me, other := range map[string]string{"anna": "ben", "ben": "anna"} {
+				for _, line := range []string{
+					"ip -6 addr flush dev eth0", "nft add table inet deaf", "nft add chain inet deaf in { type filter hook input priority 0 ; }",
+					"nft add rule inet deaf in ip saddr " + n[other].host.Addr().String() + " udp dport 5353 drop",
+				} {
+					if r := n[me].host.Run(strings.Fields(line)...); r.Err != nil {
+						t.Fatal(line, r.Err, r.Stderr)
+					}
+				}
+			}
+			n["carl"].waits("--yes")
+			n["anna"].waits("--yes")
+			file := n["ben"].file("file.bin", fileSize)
+			send := n["ben"].sendsTo("anna", file, "--yes", "--verbose")
+			send.wantDone()
+			wantSame(t, file, n["anna"].dir)
+			if text := send.Stderr.String(); !strings.Contains(text, "found carl at ") || !byDatagram.MatchString(text) {
+				t.Errorf("not found as it was to be:\n%s", text)
+			}
+		})
+	}
 }
 
 // TestToNobody: who is meant is not there, or could be several.
@@ -325,5 +486,5 @@ func TestToNobody(t *testing.T) {
 	n["ben"].sendsTo("anna", file).wantFailure(statusWrongCode, "no-terminal", "anna is not known here yet", "--yes")
 	n["eve"].waits("--yes", "--name=anna")
 	several := n["ben"].sendsTo("Anna", file, "--yes")
-	several.wantFailure(statusUsage, "usage", "more than one neighbour could be Anna: anna@", "--to anna@")
+	several.wantFailure(statusFailed, "ambiguous", "more than one neighbour could be Anna: anna@", "--to anna@")
 }

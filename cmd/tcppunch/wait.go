@@ -16,6 +16,9 @@ import (
 const (
 	// answerTime is how long a question to the person stands. No answer is a no.
 	answerTime = time.Minute
+	// strangeTime is the same of a question about a stranger, where those who are known are
+	// not asked about.
+	strangeTime = 15 * time.Second
 	// maxAcceptances bounds the offers that are remembered.
 	maxAcceptances = 1000
 )
@@ -60,8 +63,12 @@ func (c *recvCmd) wait(ctx context.Context, common *cli, out *output) error {
 			w.serve(ctx, conn, g)
 			continue
 		}
-		if why := shown(err); ctx.Err() == nil && why != told && !errors.Is(err, errStrangers) {
-			out.say("Nobody can come now: %s.", why)
+		if nobodys(err) {
+			w.out.detail("another round: %s", shown(err))
+			continue
+		}
+		if why := shown(err); ctx.Err() == nil && why != told {
+			out.goOn("Nobody can come now", err)
 			told = why
 		}
 		if hasty.tooSoon(began) {
@@ -74,7 +81,7 @@ func (c *recvCmd) wait(ctx context.Context, common *cli, out *output) error {
 // prepare checks the flags, and finds out what this side is to neighbours.
 func (w *waiter) prepare() error {
 	c := w.cmd
-	w.door = door{yes: c.Yes, trust: c.Trust, terminal: hasTerminal()}
+	w.door = door{yes: c.Yes, trust: c.Trust, terminal: attend()}
 	switch {
 	case c.Given != "" || c.Code != "" || c.Peer != "":
 		return usage(errors.New("with --wait there is neither a code nor an address (--peer, TCPPUNCH_PEER): neighbours come by themselves"))
@@ -112,7 +119,7 @@ func (w *waiter) serve(ctx context.Context, conn *tcppunch.Conn, g *guest) {
 	err := w.getToKnow(ctx, conn, g)
 	if err != nil {
 		conn.Close() //nolint:errcheck // over in any case
-		w.shy.refused(time.Now(), g)
+		w.mind(g, err)
 	} else {
 		err = w.receive(ctx, conn, g)
 	}
@@ -120,9 +127,26 @@ func (w *waiter) serve(ctx context.Context, conn *tcppunch.Conn, g *guest) {
 		return
 	}
 	if err != nil {
-		w.out.fail(err)
+		w.out.goOn("Error", err)
 	}
 	w.out.waiting("lan", "Waiting for files …")
+}
+
+var (
+	errSaidNo         = errors.New("you have said no")
+	errGuestSilent    = errors.New("it says nothing")
+	errNobodyAnswered = errors.New("nobody has answered the question in time")
+)
+
+// mind notes what there is to hold against a guest whom nobody has come to know.
+func (w *waiter) mind(g *guest, err error) {
+	for _, e := range []error{errSaidNo, errGuestSilent, errNobodyAnswered} {
+		if errors.Is(err, e) {
+			w.shy.refused(time.Now(), g)
+			return
+		}
+	}
+	w.shy.brokeOff(time.Now(), g)
 }
 
 // getToKnow has both people compare check words if one of the two sides does not know the
@@ -133,7 +157,7 @@ func (w *waiter) getToKnow(ctx context.Context, conn *tcppunch.Conn, g *guest) e
 			return unconfirmed(err)
 		}
 	}
-	g.of.name = w.out.remember(g.called(), g.key, g.stands == standsKnown)
+	g.of.name = w.out.remember(g.called(), g.key, g.stands == standsKnown, unchecked(g.words, w.door.yes, g.stands))
 	return nil
 }
 
@@ -144,18 +168,32 @@ func (w *waiter) compare(ctx context.Context, conn *tcppunch.Conn, g *guest) err
 		return err
 	}
 	w.out.sayStranger(g.called(), g.stands)
-	if err := showWords(ctx, conn, false, exporter, greetTime, w.out); err != nil {
+	err = showWords(ctx, conn, false, exporter, greetTime, w.out)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", pair.ErrNotConfirmed, errGuestSilent)
+	}
+	if err != nil {
 		return err
 	}
+	asks := g.stands == standsChanged || !w.door.yes
 	answer := trustOrAsk(w.door.yes, w.out)
-	if g.stands == standsChanged || !w.door.yes {
-		answer = func(ctx context.Context) (bool, error) { return w.ask(ctx, sameWords) }
+	if asks {
+		answer = func(ctx context.Context) (bool, error) {
+			yes, err := w.ask(ctx, g, sameWords)
+			if err == nil && !yes {
+				err = errSaidNo
+			}
+			return yes, err
+		}
 	}
-	limited, cancel := context.WithTimeout(ctx, answerTime)
+	limited, cancel := context.WithTimeout(ctx, w.door.asksFor(g))
 	defer cancel()
 	err = pair.Confirm(limited, conn, answer)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
 		return fmt.Errorf("%w: %w", pair.ErrNotConfirmed, errNobodyAnswered)
+	case err == nil && asks && g.stands != standsKnown:
+		w.shy.welcomed()
 	}
 	return err
 }
@@ -200,7 +238,7 @@ func (w *waiter) accept(ctx context.Context, g *guest, o transfer.Offer) error {
 		case standsChanged:
 			who += " (met just now, and not known before)"
 		}
-		yes, err := w.ask(ctx, fmt.Sprintf("Receive %s from %s?", describe(o), who))
+		yes, err := w.ask(ctx, g, fmt.Sprintf("Receive %s from %s?", describe(o), who))
 		if err != nil {
 			return err
 		}
@@ -215,20 +253,19 @@ func (w *waiter) accept(ctx context.Context, g *guest, o transfer.Offer) error {
 	return nil
 }
 
-var errNobodyAnswered = errors.New("nobody has answered the question in time")
-
-// ask asks the person for a yes, who may be away.
-func (w *waiter) ask(ctx context.Context, question string) (bool, error) {
+// ask asks the person, who may be away, for a yes about a guest.
+func (w *waiter) ask(ctx context.Context, g *guest, question string) (bool, error) {
 	t, err := openTerminal()
 	if err != nil {
 		return false, errNoTerminal
 	}
 	defer t.Close()
-	t.drain() // a key that was hit while nobody was there is no answer
-	limited, cancel := context.WithTimeout(ctx, answerTime)
+	t.drain() // what was typed while nobody was asked is no answer
+	limited, cancel := context.WithTimeout(ctx, w.door.asksFor(g))
 	defer cancel()
 	yes, err := t.yes(limited, question, false)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil { // also where the terminal is no longer ours
+		w.out.detail("the question: %s", shown(err))
 		return false, errNobodyAnswered
 	}
 	return yes, err
@@ -237,14 +274,14 @@ func (w *waiter) ask(ctx context.Context, question string) (bool, error) {
 // asker asks what to do with files that exist and differ, where somebody is there to say it.
 func (w *waiter) asker(g *guest, show *progress) func(context.Context, transfer.Conflict) (transfer.Policy, error) {
 	ask := show.asker()
-	if ask == nil || w.door.accepts(g) || w.cmd.exists() != transfer.Keep {
+	if ask == nil || !attended() || w.door.accepts(g) || w.cmd.exists() != transfer.Keep {
 		return nil
 	}
 	return func(ctx context.Context, c transfer.Conflict) (transfer.Policy, error) {
-		limited, cancel := context.WithTimeout(ctx, answerTime)
+		limited, cancel := context.WithTimeout(ctx, w.door.asksFor(g))
 		defer cancel()
 		p, err := ask(limited, c)
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil {
 			return transfer.Keep, nil
 		}
 		return p, err

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package main
+
+import "os"
+
+func ignoreBackground() {}
+
+func foreground(*os.File) bool { return true }
