@@ -248,6 +248,7 @@ func TestWaitGoesOn(t *testing.T) {
 	}
 	n["anna"].config("known_peers", known.text())
 	send.wantFailure(statusRefused, "exists")
+	recv.waitsFor("error", func(event) bool { return strings.Count(recv.Stdout.String(), `"final":false}`) == 3 })
 	recv.Signal(os.Interrupt)
 	recv.wantFailure(statusInterrupted, "exists")
 	var said []string
