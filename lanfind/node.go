@@ -30,7 +30,7 @@ const (
 
 	helloRate, helloBurst = 1.0 / 15, 4 // a second to one host that is to say who it is, or to hear who we are
 	replyRate, replyBurst = 2, 16       // a second to one host, of several programs maybe, that asked by datagram or from another port
-	askedBack             = 4           // times, once a second
+	askedBack             = 20          // seconds, at first once in each, then every fourth
 	mostAtOnce            = 64          // packets handled in one go
 	maxAskers             = 64          // who asked by datagram and shall hear the goodbye
 )
@@ -214,11 +214,14 @@ func (n *node) tick(now time.Time) time.Time {
 }
 
 // askBack asks those again who asked by datagram and have not said who they are: what they said may have been lost, or
-// what we said.
+// what we said. It is called once a second.
 func (n *node) askBack() {
-	for a, times := range n.askers {
-		if times < askedBack && len(n.table.sources[a]) == 0 {
-			n.askers[a]++
+	for a, seconds := range n.askers {
+		if seconds >= askedBack || len(n.table.sources[a]) > 0 {
+			continue
+		}
+		n.askers[a]++
+		if seconds < 4 || seconds%4 == 0 {
 			n.greet(a.addr, a.index)
 		}
 	}
