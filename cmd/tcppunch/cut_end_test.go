@@ -19,14 +19,20 @@ func TestCutAtTheEnd(t *testing.T) {
 		t.Skip("waits for the idle time, 10 s")
 	}
 	t.Parallel()
-	top := twoNATs(natlab.NAT{}, natlab.NAT{})
-	for i := range top.NATs {
-		top.NATs[i].Link.Delay = 200 * time.Millisecond
-	}
-	c := &cutRun{t: t, meetingPlace: newMeetingPlaceIn(t, top)}
+	c := &cutRun{t: t, meetingPlace: newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})}
 	c.file = c.a.file("small.bin", 100_000)
 	c.send = watch(c.a.start("send", "-v", "--timeout=60s", ownCode, c.file))
 	c.recv = watch(c.b.start("recv", "-v", "--timeout=60s", ownCode, "--out=out"))
+	if _, err := c.recv.waitEvent("connected", 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"home", "office"} { // so that there is time to cut
+		link := c.lab.Link(name)
+		link.Delay = 500 * time.Millisecond
+		if err := c.lab.SetLink(name, link); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := c.recv.Stdout.WaitFor(ctx, func(string) bool {
@@ -35,7 +41,7 @@ func TestCutAtTheEnd(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	c.linksDown(14 * time.Second) // the word is on its way for 0.4 s
+	c.linksDown(14 * time.Second) // the word is on its way for a second
 	c.wantEnd()
 	if n := c.send.count("connected"); n != 2 {
 		t.Errorf("the sender was connected %d times: nothing was lost", n)
