@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -162,4 +163,50 @@ func TestLANBench(t *testing.T) {
 		}
 		p.wantNoSockets()
 	}
+}
+
+// TestLANInterface: a sender's network goes and comes back while it waits, and it is found.
+func TestLANInterface(t *testing.T) {
+	t.Parallel()
+	sides := office(t, natlab.DropUnsolicited, "anna", "ben")
+	for _, s := range sides {
+		s.allowMulticast()
+	}
+	file := sides[0].file("file.bin", fileSize)
+	send := sides[0].start("send", "-v", "--timeout=40s", file)
+	code := send.code()
+	for _, state := range []string{"down", "up"} {
+		time.Sleep(2 * time.Second) // until it waits, and then as it looks at its interfaces once a second
+		if r := sides[0].host.Run("ip", "link", "set", "eth0", state); r.Err != nil {
+			t.Fatal(r.Stderr)
+		}
+	}
+	recv := sides[1].start("recv", "--timeout=30s", "--out=out", code)
+	t.Logf("connected after %v", wantKind(t, "lan", send, recv, file))
+}
+
+// TestLANNameless: whoever does not want to tell a name does not.
+func TestLANNameless(t *testing.T) {
+	t.Parallel()
+	sides := office(t, natlab.NoFirewall, "anna", "ben")
+	send := sides[0].start("send", "--name=", "--code=4821-otter-lamp", sides[0].file("secret-plan.txt", 1))
+	send.waits()
+	peers := sides[1].start("peers")
+	if status := peers.status(); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := peers.Stdout.String()
+	if !strings.Contains(text, `"name":""`) || !strings.Contains(text, `"room":"4821"`) {
+		t.Errorf("the sender is shown as\n%s", text)
+	}
+	for _, secret := range []string{host, "otter", "lamp", "secret-plan"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is told:\n%s", secret, text)
+		}
+	}
+	send.Kill()
 }

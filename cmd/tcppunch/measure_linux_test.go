@@ -29,7 +29,7 @@ var (
 func measures(t *testing.T, what string) {
 	t.Helper()
 	if *measureWhat != what {
-		t.Skip("figures, not a test: run scripts/bench transfer " + what)
+		t.Skip("figures, not a test: see scripts/bench for " + what)
 	}
 }
 
