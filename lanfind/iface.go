@@ -117,6 +117,9 @@ func (f *Interface) reaches(a netip.Addr) bool {
 	return false
 }
 
+// groups reports whether there are multicast groups to join on the interface.
+func (f *Interface) groups() bool { return f.Multicast || f.Unfit == "loopback" }
+
 // announced are the addresses to announce on the interface.
 func (f *Interface) announced() []netip.Addr {
 	var addrs []netip.Addr

@@ -23,6 +23,8 @@ var (
 	ErrPort = errors.New("no port for datagrams")
 )
 
+var errNoMulticast = errors.New("no interface carries multicast")
+
 // DefaultPort is the UDP port from which, and to which, datagrams go where multicast does not get through.
 const DefaultPort = 7479
 

@@ -59,7 +59,7 @@ func (n *node) owns(all []Interface) {
 
 // use takes an interface into use, or one that has changed. Where multicast does not work there still are datagrams.
 func (n *node) use(f Interface, now time.Time) (err error) {
-	if f.Multicast || f.Unfit == "loopback" {
+	if f.groups() {
 		if err = n.sockets.Join(f.Index, f.Name); err != nil {
 			n.problem(err)
 		}

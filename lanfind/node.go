@@ -104,16 +104,19 @@ func open(ctx context.Context, o *Options) (*node, error) {
 	fit := choose(all, n.o.Interfaces)
 	joined := 0
 	for _, f := range fit {
-		e := n.use(f, n.began)
-		if e == nil {
-			joined++
-		} else {
+		switch e := n.use(f, n.began); {
+		case e != nil:
 			err = e
+		case f.groups():
+			joined++
 		}
 	}
 	// Without an interface there may be one later. Without any socket there is nothing to wait for.
 	if len(fit) > 0 && joined == 0 && !s.Plain() {
 		s.Close()
+		if err == nil {
+			err = errNoMulticast
+		}
 		return nil, fmt.Errorf("%w: %w", ErrSockets, err)
 	}
 	n.owns(all)

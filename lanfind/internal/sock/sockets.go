@@ -191,6 +191,7 @@ func groupOf(c *net.UDPConn, zone string) netip.AddrPort {
 func (s *Sockets) Reply(index int, to netip.AddrPort, b []byte) error {
 	for _, c := range s.groups[index] {
 		if groupOf(c, "").Addr().Is4() == to.Addr().Is4() {
+			_ = c.SetWriteDeadline(time.Now().Add(sendWait)) // or that of the last multicast counts
 			_, err := c.WriteToUDPAddrPort(b, to)
 			return err
 		}
