@@ -94,8 +94,12 @@ func (s *lanSeen) addresses() finding {
 func (s *lanSeen) multicast(r *lanReport) finding {
 	name := transfer.Clean(s.Name)
 	asked, echoed := s.Asked[0]+s.Asked[1], s.Echoed[0]+s.Echoed[1]
+	voices := "no other host"
+	if n := len(s.Voices); n > 0 {
+		voices = plural(n, "other host")
+	}
 	f := finding{Code: "multicast", Level: isOK, Tested: fmt.Sprintf("%s sent by multicast, %s of this machine came back to it, %s heard",
-		plural(asked, "packet"), numbered(echoed), strings.Replace(plural(len(s.Voices), "other host"), "0 other hosts", "no other host", 1))}
+		plural(asked, "packet"), numbered(echoed), voices)}
 	switch {
 	case !s.Multicast:
 		f.Code, f.Level, f.Result, f.Tested = "multicast-off", isProblem, "Multicast is switched off on "+name, "the interface's flags"

@@ -268,7 +268,8 @@ func (e *meetingError) Unwrap() error { return e.error }
 // again decides whether to go on after a meeting that ended with err. It returns
 // the error that ends the search.
 func (r *rendezvous) again(ctx context.Context, err error) error {
-	if ctx.Err() != nil || !errors.As(err, new(*meetingError)) || r.paired && r.claim != nil {
+	var over *meetingError
+	if ctx.Err() != nil || !errors.As(err, &over) || r.paired && r.claim != nil {
 		return err
 	}
 	m := r.meeting
@@ -277,7 +278,7 @@ func (r *rendezvous) again(ctx context.Context, err error) error {
 	pause, ended := r.guesses.Count(err)
 	switch {
 	case joiner && (!broken || pair.Guess(err) && r.guesses.Failed() > 1):
-		return r.notLetIn(err) // the room is somebody else's
+		return r.notLetIn(over.error) // the room is somebody else's, and the search is over
 	case errors.Is(err, pair.ErrWrongWords):
 		r.out.say("Warning: somebody tried a wrong code (%d of %d).", r.guesses.Failed(), pair.MaxGuesses)
 	case pair.Guess(err):
