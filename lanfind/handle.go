@@ -61,21 +61,6 @@ func (n *node) origin(p sock.Packet) (*link, netip.AddrPort) {
 	return l, netip.AddrPortFrom(l.zoned(a), p.From.Port())
 }
 
-// zoned adds the zone to an address that needs one.
-func (f *Interface) zoned(a netip.Addr) netip.Addr {
-	if a.Is6() && a.IsLinkLocalUnicast() {
-		return a.WithZone(f.Name)
-	}
-	return a
-}
-
-// announced4or6 is Interface.announced with IPv4 first, of which more networks make use.
-func (f *Interface) announced4or6() []netip.Addr {
-	addrs := f.announced()
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
-	return addrs
-}
-
 // hear notes what a packet said of an instance, unless it is our own.
 func (n *node) hear(i *dnssd.Instance, l *link, from netip.Addr, via Via, now time.Time) {
 	if n.self != nil && i.Label == n.self.Label {
@@ -135,11 +120,12 @@ func (n *node) answerMulticast(m *dnssd.Message, l *link, from netip.AddrPort, n
 		}
 		l.want |= w
 	}
-	if m.Known[n.self.Label] && !l.has(from.Addr()) {
-		n.known = true
-	}
 	a := from.Addr()
-	if n.o.Sweep != SweepOff && a.Is4() && from.Port() == sock.MulticastPort && m.AsksForType() && !m.Known[n.self.Label] && !l.has(a) && n.hellos.Take(a, now) {
+	switch {
+	case l.has(a): // this host
+	case m.Known[n.self.Label]:
+		n.known = true
+	case n.o.Sweep != SweepOff && a.Is4() && from.Port() == sock.MulticastPort && m.AsksForType() && n.hellos.Take(a, now):
 		n.greet(a, l.Index)
 	}
 }
@@ -148,7 +134,7 @@ func (n *node) answerLegacy(m *dnssd.Message, w dnssd.Wants, l *link, from netip
 	if !n.replies.Take(from.Addr().WithZone(""), now) {
 		return
 	}
-	b, err := dnssd.Encode(n.self.Legacy(m, w, l.announced4or6()))
+	b, err := dnssd.Encode(n.self.Legacy(m, w, l.toAnnounce()))
 	if err == nil {
 		if err = n.wire.Reply(l.Index, from, b); err == nil {
 			n.sent(from, l.Index, len(b))
@@ -167,13 +153,13 @@ func (n *node) answerDatagram(m *dnssd.Message, l *link, from netip.AddrPort, no
 	index := 0
 	var addrs []netip.Addr
 	if l != nil {
-		index, addrs = l.Index, l.announced4or6()
+		index, addrs = l.Index, l.toAnnounce()
 	}
 	switch {
 	case len(m.Found) == 0 && n.hellos.Take(a, now):
 		n.greet(a, index)
 	case n.self != nil && n.replies.Take(a, now):
-		_ = n.datagram(a, index, n.self.Answer(dnssd.WantAll, addrs, dnssd.TTL)) // it has been reported
+		n.datagram(a, index, n.self.Answer(dnssd.WantAll, addrs, dnssd.TTL))
 	default:
 		return
 	}

@@ -120,8 +120,16 @@ func (f *Interface) reaches(a netip.Addr) bool {
 // groups reports whether there are multicast groups to join on the interface.
 func (f *Interface) groups() bool { return f.Multicast || f.Unfit == "loopback" }
 
-// announced are the addresses to announce on the interface.
-func (f *Interface) announced() []netip.Addr {
+// zoned adds the zone to an address that needs one.
+func (f *Interface) zoned(a netip.Addr) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() {
+		return a.WithZone(f.Name)
+	}
+	return a
+}
+
+// toAnnounce are the addresses to announce on the interface, IPv4 first.
+func (f *Interface) toAnnounce() []netip.Addr {
 	var addrs []netip.Addr
 	for _, p := range f.Addrs {
 		if len(addrs) < dnssd.MaxAddrs {

@@ -2,7 +2,6 @@ package lanfind
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -257,7 +256,7 @@ func (n *node) tickLinks(now time.Time) (due time.Time) {
 }
 
 func (n *node) answer(l *link, w dnssd.Wants, now time.Time) {
-	n.multicast(l, n.self.Answer(w, l.announced4or6(), dnssd.TTL))
+	n.multicast(l, n.self.Answer(w, l.toAnnounce(), dnssd.TTL))
 	l.answered = now
 	l.want &^= w
 }
@@ -289,7 +288,7 @@ func (n *node) tickSweep(now time.Time) time.Time {
 	due := n.sweep.hand(now, n.targets)
 	for i, t := range due {
 		// Few of them have anybody who would read an introduction.
-		if errors.Is(n.datagram(t.addr, t.index, dnssd.Query(nil, nil)), errFull) {
+		if n.datagram(t.addr, t.index, dnssd.Query(nil, nil)) {
 			n.sweep.full(due[i:], now)
 			break
 		}

@@ -12,16 +12,13 @@ import (
 	"github.com/tcppunch/tcppunch/lanfind/internal/dnssd"
 )
 
-// errFull says that the system has no room for another datagram at the moment.
-var errFull = errors.New("no room to send")
-
 // goodbye takes leave of everybody who may know us.
 func (n *node) goodbye() {
 	if n.self == nil {
 		return
 	}
 	for _, l := range n.links {
-		n.multicast(l, n.self.Answer(dnssd.WantAll, l.announced4or6(), 0))
+		n.multicast(l, n.self.Answer(dnssd.WantAll, l.toAnnounce(), 0))
 	}
 	by := make(map[netip.Addr]int)
 	for a := range n.askers {
@@ -31,7 +28,7 @@ func (n *node) goodbye() {
 		by[s.from.addr] = s.from.index
 	}
 	for a, index := range by {
-		_ = n.datagram(a, index, n.self.Answer(dnssd.WantAll, nil, 0))
+		n.datagram(a, index, n.self.Answer(dnssd.WantAll, nil, 0))
 	}
 }
 
@@ -54,26 +51,26 @@ func (n *node) greet(to netip.Addr, index int) {
 	}
 	var addrs []netip.Addr
 	if l := n.links[index]; l != nil {
-		addrs = l.announced4or6()
+		addrs = l.toAnnounce()
 	}
-	_ = n.datagram(to, index, dnssd.Hello(n.self, addrs)) // it has been reported
+	n.datagram(to, index, dnssd.Hello(n.self, addrs))
 }
 
-func (n *node) datagram(to netip.Addr, index int, m *dns.Msg) error {
+// datagram sends one, and reports whether the system has no room for it at the moment.
+func (n *node) datagram(to netip.Addr, index int, m *dns.Msg) (full bool) {
 	b, err := dnssd.Encode(m)
 	if err == nil {
 		err = n.wire.Send(to, index, b)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ENOBUFS):
-		return errFull // for a while
+		return true // for a while
 	case err != nil:
-		err = fmt.Errorf("datagram to %v: %w", to, err)
-		n.problem(err)
-		return err
+		n.problem(fmt.Errorf("datagram to %v: %w", to, err))
+		return false
 	}
 	n.sent(netip.AddrPortFrom(to, n.o.Port), index, len(b))
-	return nil
+	return false
 }
 
 func (n *node) sent(to netip.AddrPort, index, bytes int) {

@@ -15,7 +15,7 @@ import (
 // dialled and who accepted is chance.
 type Side int
 
-// The two sides. SideA makes the offer in a room, and is the controller. Where both programs are the same and there is no room, both may say
+// The sides. SideA makes the offer in a room, and is the controller. Where both programs are the same and there is no room, both may say
 // SideEither: then each draws its role by chance, which takes somewhat longer.
 const (
 	SideA Side = 1 + iota

@@ -246,14 +246,8 @@ func ownAddrs() []netip.Addr {
 		if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 {
 			continue
 		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue
-		}
-		for _, a := range addrs {
-			p, err := netip.ParsePrefix(a.String())
-			switch ip := p.Addr().Unmap(); {
-			case err != nil:
+		for _, p := range prefixesOf(i) {
+			switch ip := p.Addr(); {
 			case ip.IsGlobalUnicast() && len(hosts) < maxHosts:
 				hosts = append(hosts, ip)
 			case ip.IsLinkLocalUnicast() && len(links) < maxHosts:
@@ -262,6 +256,17 @@ func ownAddrs() []netip.Addr {
 		}
 	}
 	return append(hosts, links...)
+}
+
+// prefixesOf are an interface's addresses, with the lengths of their networks.
+func prefixesOf(i net.Interface) (all []netip.Prefix) {
+	addrs, _ := i.Addrs() // it may just have gone
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()))
+		}
+	}
+	return all
 }
 
 // reports say of this side what the other needs to know, in a room, of TCP and

@@ -40,7 +40,7 @@ var errRedial = errors.New("its slot ended")
 
 // run dials until ctx ends, or a neighbour is known to be another one.
 func (h *holder) run(ctx context.Context) {
-	for ctx.Err() == nil && !(h.kind == KindLAN && h.race.nears.out(h.remote)) {
+	for ctx.Err() == nil && !(h.kind == KindLAN && h.race.nears.isWrong(h.remote)) {
 		pause := h.attempt(ctx)
 		h.wait(ctx, pause)
 	}
@@ -115,7 +115,7 @@ func (h *holder) pause(err error, took time.Duration) time.Duration {
 		h.refusals++
 		switch {
 		case h.kind == KindLAN && h.race.nears.mayKnock(h.remote.Addr()),
-			h.kind != KindLAN && h.role.technique == Plain && h.race.near() && h.refusals <= maxKnocks:
+			h.kind != KindLAN && h.role.technique == Plain && h.race.oneRouter() && h.refusals <= maxKnocks:
 			return h.knock(took)
 		case h.refusals > 5:
 			return random

@@ -82,11 +82,6 @@ func (r *race) nearby(ctx context.Context, n *Near) {
 	})
 	r.wg.Go(func() {
 		held, peers := map[netip.AddrPort]context.CancelFunc{}, n.Peers
-		defer func() {
-			for _, cancel := range held {
-				cancel()
-			}
-		}()
 		for {
 			select {
 			case known, ok := <-peers:
@@ -131,11 +126,11 @@ func (r *race) holdNear(ctx context.Context, n *Near, held map[netip.AddrPort]co
 type nears struct {
 	accepted atomic.Int32 // connections that the listener gave us
 
-	mu     sync.Mutex
-	wrong  map[netip.AddrPort]bool // programs that are not the peer
-	bad    map[netip.Addr]*badHost
-	knocks map[netip.Addr]int // quick dials of an address
-	all    int                // of all
+	mu        sync.Mutex
+	wrong     map[netip.AddrPort]bool // programs that are not the peer
+	bad       map[netip.Addr]*badHost
+	knocks    map[netip.Addr]int // quick dials of an address
+	knocksAll int                // of all
 }
 
 // A badHost is an address that came in vain so often, and is let in again then.
@@ -154,8 +149,8 @@ func (n *nears) reject(a netip.AddrPort) {
 	n.wrong[a] = true
 }
 
-// out tells whether a program is known not to be the peer.
-func (n *nears) out(a netip.AddrPort) bool {
+// isWrong tells whether a program is known not to be the peer.
+func (n *nears) isWrong(a netip.AddrPort) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.wrong[a]
@@ -194,11 +189,11 @@ func (n *nears) mayKnock(a netip.Addr) bool {
 	if n.knocks == nil {
 		n.knocks = map[netip.Addr]int{}
 	}
-	if n.knocks[a] >= maxNearKnocks || n.all >= maxNearKnocksAll {
+	if n.knocks[a] >= maxNearKnocks || n.knocksAll >= maxNearKnocksAll {
 		return false
 	}
 	n.knocks[a]++
-	n.all++
+	n.knocksAll++
 	return true
 }
 
@@ -227,18 +222,9 @@ func (l *localLinks) reach(a netip.Addr) bool {
 		ifs, _ := net.Interfaces() // without, nobody is near
 		for _, i := range ifs {
 			if i.Flags&net.FlagPointToPoint == 0 { // else it is a tunnel to somewhere
-				l.add(i)
+				l.routes = append(l.routes, prefixesOf(i)...)
 			}
 		}
 	}
 	return slices.ContainsFunc(l.routes, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-func (l *localLinks) add(i net.Interface) {
-	addrs, _ := i.Addrs() // it has just gone
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			l.routes = append(l.routes, netip.PrefixFrom(p.Addr().Unmap(), p.Bits()))
-		}
-	}
 }

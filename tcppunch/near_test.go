@@ -219,7 +219,7 @@ func TestNears(t *testing.T) {
 	var n nears
 	now := time.Now()
 	a, b := netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.1:2")
-	if n.reject(a); !n.out(a) || n.welcome(a, now) || n.out(b) || !n.welcome(b, now) {
+	if n.reject(a); !n.isWrong(a) || n.welcome(a, now) || n.isWrong(b) || !n.welcome(b, now) {
 		t.Error("one program is out, another of its host is not")
 	}
 	for range maxNearBad {

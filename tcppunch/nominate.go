@@ -118,17 +118,18 @@ func (r *race) headStart(connected bool) <-chan time.Time {
 	r.mu.Lock()
 	searches, start, planned := r.searches, r.known, r.planned
 	r.mu.Unlock()
-	if !r.cfg.room() {
-		if !connected {
+	switch {
+	case r.cfg.room():
+		if !planned {
 			return nil
 		}
+	case !connected:
+		return nil
+	default:
 		start = time.Now()
 		if first := r.udpFirst.Load(); first != 0 {
 			start = time.Unix(0, first)
 		}
-	}
-	if r.cfg.room() && !planned {
-		return nil
 	}
 	return time.After(time.Until(start.Add(r.cfg.headStart(searches))))
 }

@@ -198,7 +198,7 @@ func (r *race) run(raw net.Conn, a Attempt, began time.Time) {
 		}
 	}
 	shaking(1)
-	l, err := r.authenticate(ctx, raw, a)
+	l, err := r.authenticate(raw, a, pin, auth)
 	if err != nil && ctx.Err() == nil {
 		r.failed(a, err)
 	}
@@ -240,8 +240,11 @@ func (r *race) punchedFrom(a Attempt, began time.Time) time.Time {
 	return began
 }
 
+// An authenticator is what Config.Auth is.
+type authenticator func(ctx context.Context, conn net.Conn, exporter []byte) error
+
 // trust is which certificate a connection must show, and what else decides about it.
-func (r *race) trust(a Attempt) (pin fingerprint, auth func(context.Context, net.Conn, []byte) error) {
+func (r *race) trust(a Attempt) (pin fingerprint, auth authenticator) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a.Kind == KindLAN {
@@ -260,8 +263,8 @@ func (r *race) knows() {
 	}
 }
 
-// near tells whether both sides are behind one router.
-func (r *race) near() bool {
+// oneRouter tells whether both sides are behind one.
+func (r *race) oneRouter() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.samePublic
@@ -288,11 +291,10 @@ func closeAfter(raw net.Conn, err error) {
 	discard(raw)
 }
 
-// authenticate runs TLS and Config.Auth.
-func (r *race) authenticate(ctx context.Context, raw net.Conn, a Attempt) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+// authenticate runs TLS, with the peer's certificate if that is known, and auth.
+func (r *race) authenticate(raw net.Conn, a Attempt, pin fingerprint, auth authenticator) (*link, error) {
+	ctx, cancel := context.WithTimeout(r.life, handshakeTime)
 	defer cancel()
-	pin, auth := r.trust(a)
 	conf := r.id.tlsConfig(pin)
 	// One round trip: to the server's answer, or from the ClientHello to what
 	// answers ours. The kernel's own figure is wrong where SYNs have crossed.

@@ -122,10 +122,6 @@ func codeFromInput(ctx context.Context, timeout time.Duration, out *output) (str
 
 // readLine reads one line, or nothing from what has ended.
 func readLine(ctx context.Context, f *os.File) (string, error) {
-	type answer struct {
-		line string
-		err  error
-	}
 	got := make(chan answer, 1)
 	go func() { // it ends with the file, or with the process
 		const most = 4096

@@ -109,7 +109,7 @@ var errStrangers = errors.New("strangers have come, and not gone on")
 
 // nobodys tells the end of a round that is nobody's fault here: the next one begins at once,
 // since nobody is heard in between.
-func nobodys(err error) bool { return errors.Is(err, errStrangers) || errors.Is(err, errCrowd) }
+func nobodys(err error) bool { return isAny(err, errStrangers, errCrowd) }
 
 // meet waits for somebody to come in.
 func (w *waiter) meet(ctx context.Context) (*tcppunch.Conn, *guest, error) {

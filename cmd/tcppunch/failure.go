@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/tcppunch/tcppunch/lanfind"
 	"github.com/tcppunch/tcppunch/stunt"
@@ -77,6 +78,11 @@ var rules = []struct {
 	{bench.ErrProtocol, statusFailed, "protocol", "run tcppunch bench on both sides"},
 	{fs.ErrNotExist, statusFailed, "not-found", ""},
 	{fs.ErrPermission, statusFailed, "permission", ""},
+}
+
+// isAny tells whether an error is one of several.
+func isAny(err error, of ...error) bool {
+	return slices.ContainsFunc(of, func(e error) bool { return errors.Is(err, e) })
 }
 
 // classify finds the status of any error.

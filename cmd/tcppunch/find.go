@@ -115,8 +115,8 @@ const codeDelay = 5 * time.Second
 // has the code only: its side of what was kept may be lost, or be elsewhere. Two that
 // both have the key meet by it, as nobody is in the room of the code alone.
 func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool, error) {
-	byKey, cancelKey := context.WithCancel(ctx)
-	byCode, cancelCode := context.WithCancel(ctx)
+	keyCtx, cancelKey := context.WithCancel(ctx)
+	codeCtx, cancelCode := context.WithCancel(ctx)
 	defer cancelKey()
 	defer cancelCode()
 	const nobody, theKey, theCode = 0, 1, 2
@@ -143,10 +143,10 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	var otherErr error
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for p := (pauses{next: codeDelay}); p.wait(byCode) == nil && !w.spent(); {
+		for p := (pauses{next: codeDelay}); p.wait(codeCtx) == nil && !w.spent(); {
 			r := w.rendezvous(w.code)
 			r.quiet, r.guesses, r.claim = true, w.guesses, claim(theCode, cancelKey)
-			other, otherErr = r.connect(byCode)
+			other, otherErr = r.connect(codeCtx)
 			if w.guesses = r.guesses; other != nil || claimed.Load() != nobody {
 				return
 			}
@@ -154,7 +154,7 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 	})
 	r := w.byKey(key)
 	r.claim = claim(theKey, cancelCode)
-	conn, err := r.connect(byKey)
+	conn, err := r.connect(keyCtx)
 	if claimed.CompareAndSwap(nobody, theKey) || err == nil {
 		cancelCode() // it is over without anybody having come
 	}
@@ -167,9 +167,9 @@ func (w *roomWay) both(ctx context.Context, key pair.Key) (*tcppunch.Conn, bool,
 		return conn, true, nil
 	case other != nil:
 		return other, false, nil
-	case ctx.Err() == nil && byKey.Err() != nil && byCode.Err() != nil && claimed.Load() != nobody:
+	case ctx.Err() == nil && keyCtx.Err() != nil && codeCtx.Err() != nil && claimed.Load() != nobody:
 		return nil, false, errClaim
-	case ctx.Err() == nil && byKey.Err() != nil && otherErr != nil:
+	case ctx.Err() == nil && keyCtx.Err() != nil && otherErr != nil:
 		return nil, false, otherErr
 	}
 	return nil, false, err
@@ -227,55 +227,9 @@ func (w *peerWay) command() string { return "" }
 
 func (w *peerWay) again() string { return "the same command" }
 
-// pauses come between attempts: 1, 2, 4, 8 seconds, and 15 from then on. Another next than
-// zero is the first one.
-type pauses struct{ next time.Duration }
-
-const maxPause = 15 * time.Second
-
-// wait waits for the next one, or returns ctx's error.
-func (p *pauses) wait(ctx context.Context) error {
-	if p.next == 0 {
-		p.next = time.Second
-	}
-	d := p.next
-	p.next = min(2*d, maxPause)
-	return sleep(ctx, d)
-}
-
-// sleep waits, or returns ctx's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// tooSoon tells whether a connection that began then has broken so soon, and not for the
-// first time, that it takes a pause before the next one.
-func (p *pauses) tooSoon(began time.Time) bool {
-	if time.Since(began) > maxPause {
-		p.next = 0
-	}
-	if p.next == 0 {
-		p.next = time.Second
-		return false
-	}
-	return true
-}
-
 // passing tells an error that is over when the server has noticed that the last run of
 // this side is gone, or of the other one, or when it wants to hear of this one again.
 func passing(err error) bool {
-	for _, e := range []error{stunt.ErrSideTaken, stunt.ErrRoomFull, stunt.ErrTakenOver, stunt.ErrDropped, stunt.ErrLimited, stunt.ErrBusy,
-		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent, errClaim} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return isAny(err, stunt.ErrSideTaken, stunt.ErrRoomFull, stunt.ErrTakenOver, stunt.ErrDropped, stunt.ErrLimited, stunt.ErrBusy,
+		stunt.ErrPeerLeft, stunt.ErrDisconnected, errSilent, errClaim)
 }

@@ -105,13 +105,13 @@ func (k *knownPeers) meet(name string, key pair.PublicKey, now time.Time) (strin
 	return free, nil
 }
 
-// forget removes a peer, and returns it.
-func (k *knownPeers) forget(name string) (knownPeer, bool) {
+// forget removes the peer of a name, and tells whether there was one.
+func (k *knownPeers) forget(name string) bool {
 	p, ok := k.byName(name)
 	if ok {
 		*k = slices.DeleteFunc(*k, func(q knownPeer) bool { return q.key == p.key })
 	}
-	return p, ok
+	return ok
 }
 
 // shortKey is as much of a key as people compare at a glance. It is good for telling peers
@@ -244,7 +244,7 @@ func meetPeer(name string, key pair.PublicKey) (called string, err error) {
 // forgetPeer forgets the peer of a name: the next time, it is a stranger.
 func forgetPeer(name string) error {
 	return updateKnown(func(all *knownPeers) error {
-		if _, ok := all.forget(name); !ok {
+		if !all.forget(name) {
 			return &failure{statusFailed, "not-found", fmt.Errorf("no peer called %s was met", pair.CleanName(name)), ""}
 		}
 		return nil

@@ -79,11 +79,11 @@ func run(args []string, started time.Time) int {
 
 // configFiles is where defaults for flags may stand, as JSON.
 func configFiles() []string {
-	dir, err := os.UserConfigDir()
+	dir, err := configDir()
 	if err != nil {
 		return nil
 	}
-	return []string{filepath.Join(dir, "tcppunch", "config.json")}
+	return []string{filepath.Join(dir, "config.json")}
 }
 
 // wantsJSON finds the flag where parsing may fail.

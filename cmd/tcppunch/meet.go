@@ -79,8 +79,8 @@ func (r *rendezvous) joinOnce(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil || !r.goesOn(err) {
 			return err
 		}
-		r.noServer(err)
-		r.tellWaiting("Waiting for the other side, on the local network …")
+		r.goesWithout(err)
+		r.tellWaiting(waitingNear)
 		if p.wait(ctx) != nil {
 			return ctx.Err()
 		}
@@ -95,12 +95,11 @@ func (r *rendezvous) goesOn(err error) bool {
 	if !r.onLAN() || r.flags.serverTyped && !r.quiet {
 		return false
 	}
-	return errors.Is(err, stunt.ErrNoServer) || errors.Is(err, stunt.ErrBusy) || errors.Is(err, stunt.ErrLimited) ||
-		r.drawn && errors.Is(err, stunt.ErrSideTaken) || r.quiet && passing(err)
+	return isAny(err, stunt.ErrNoServer, stunt.ErrBusy, stunt.ErrLimited) || r.drawn && errors.Is(err, stunt.ErrSideTaken) || r.quiet && passing(err)
 }
 
-// noServer notes what is wrong with the server, and says so once.
-func (r *rendezvous) noServer(err error) {
+// goesWithout notes what is wrong with the server, and says so once.
+func (r *rendezvous) goesWithout(err error) {
 	switch {
 	case r.serverErr != nil:
 		r.out.detail("trying again: %s", shown(err))

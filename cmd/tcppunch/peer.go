@@ -203,7 +203,7 @@ func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []by
 		defer m.mu.Unlock()
 		m.known[string(exporter)] = true
 	}
-	err := pair.Auth{Secret: m.secret, Key: m.key, ByKey: byKey}.Run(ctx, conn, m.begins(conn), exporter)
+	err := pair.Auth{Secret: m.secret, Key: m.key, ByKey: byKey}.Run(ctx, conn, begins(conn, m.side), exporter)
 	switch {
 	case errors.Is(err, pair.ErrWrongWords), errors.Is(err, pair.ErrWordsOnOneSide):
 		return fmt.Errorf("%w: %w", tcppunch.ErrRejected, err)
@@ -214,11 +214,11 @@ func (m *meeting) authenticate(ctx context.Context, conn net.Conn, exporter []by
 }
 
 // begins tells whether this side is the one of the two that says something first.
-func (m *meeting) begins(conn net.Conn) bool {
-	if c, ok := conn.(*tcppunch.Conn); ok && m.side == tcppunch.SideEither {
+func begins(conn net.Conn, side tcppunch.Side) bool {
+	if c, ok := conn.(*tcppunch.Conn); ok && side == tcppunch.SideEither {
 		return c.Controls()
 	}
-	return m.side == tcppunch.SideA
+	return side == tcppunch.SideA
 }
 
 // stranger tells whether the other end is not at the peer's first address, where
@@ -252,7 +252,7 @@ func (m *meeting) dial(ctx context.Context, cfg *tcppunch.Config) (_ *tcppunch.C
 	known = m.known[string(exporter)]
 	m.mu.Unlock()
 	if m.secret.Empty() && !known {
-		err := showWords(ctx, conn, m.begins(conn), exporter, checkTime, m.out)
+		err := showWords(ctx, conn, begins(conn, m.side), exporter, checkTime, m.out)
 		if err == nil {
 			err = pair.Confirm(ctx, conn, trustOrAsk(m.flags.Yes, m.out))
 		}

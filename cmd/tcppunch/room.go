@@ -21,6 +21,8 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/pair"
 )
 
+const waitingNear = "Waiting for the other side, on the local network …"
+
 // A rendezvous is what is needed to connect to a peer by a code: both sides join
 // a room of the server, prove to each other that they know the words, and punch,
 // with the room to carry what they have to tell each other. At the same time they
@@ -62,11 +64,13 @@ type rendezvous struct {
 
 	// Of the present meeting in the room.
 	meeting *stunt.Meeting
-	paired  bool     // somebody else has the code too
-	signals *signals // to them
+	signals *signals // to the other side, once it has proven the words
 	dialled time.Time
-	odd     int // exchanges that failed otherwise
-	phases  phases
+
+	// Of all meetings so far.
+	paired bool // somebody else has the code too
+	odd    int  // exchanges that failed, and were no guesses
+	phases phases
 }
 
 // phases say how long the steps took, of which those to the addresses overlap.
@@ -129,7 +133,7 @@ func (r *rendezvous) search(ctx context.Context) (*tcppunch.Conn, error) {
 		}
 	}
 	if !r.byServer() {
-		r.tellWaiting("Waiting for the other side, on the local network …")
+		r.tellWaiting(waitingNear)
 	}
 	for {
 		conn, err := r.attempt(ctx)
@@ -159,7 +163,7 @@ func (r *rendezvous) makeCode(ctx context.Context) error {
 		case !r.goesOn(err):
 			return err
 		default:
-			r.noServer(err)
+			r.goesWithout(err)
 		}
 	}
 	r.owner = true
@@ -192,9 +196,17 @@ func (r *rendezvous) waiting(text string) {
 	r.out.waiting(r.flags.where(), text)
 }
 
-// alike tells whether both sides run the same command, so that the room has to say
-// which of them is which.
+// alike tells whether both sides run the same command, so that it is open which of them
+// is which.
 func (r *rendezvous) alike() bool { return strings.HasPrefix(r.other, "bench") }
+
+// dialSide is this side in a Dial. Two that are alike are told apart by a room, or not at all.
+func (r *rendezvous) dialSide() tcppunch.Side {
+	if r.alike() && !r.byServer() {
+		return tcppunch.SideEither
+	}
+	return r.side
+}
 
 // attempt is one Dial, on all ways.
 func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
@@ -226,10 +238,7 @@ func (r *rendezvous) attempt(ctx context.Context) (*tcppunch.Conn, error) {
 			return nil, err
 		}
 	}
-	cfg.Side = r.side
-	if r.alike() && !r.byServer() {
-		cfg.Side = tcppunch.SideEither
-	}
+	cfg.Side = r.dialSide()
 	conn, err := tcppunch.Dial(trying, cfg)
 	if err != nil {
 		return nil, r.verdict(ctx, context.Cause(trying), met, err)
@@ -268,8 +277,9 @@ func (r *rendezvous) connected(conn *tcppunch.Conn) {
 // cannot be done and there is nothing else, it ends the attempt.
 func (r *rendezvous) look(ctx context.Context, end context.CancelCauseFunc) (_ *tcppunch.Near, stop func(), _ error) {
 	looking, cancel := context.WithCancel(ctx)
+	room := r.announced()
 	l := &lanLook{
-		flags: r.lan, room: r.announced(), service: lanfind.Service{Name: r.lan.nickname(), Room: r.announced()}, out: r.out,
+		flags: r.lan, room: room, service: lanfind.Service{Name: r.lan.nickname(), Room: room}, out: r.out,
 		failed: func(err error) {
 			if !r.byServer() {
 				end(err)
@@ -324,12 +334,8 @@ func (r *rendezvous) announced() string {
 
 // authenticate has a neighbour prove that it knows the words.
 func (r *rendezvous) authenticate(ctx context.Context, conn net.Conn, from netip.AddrPort, exporter []byte) error {
-	begins := r.side == tcppunch.SideA
-	if c, ok := conn.(*tcppunch.Conn); ok && r.alike() {
-		begins = c.Controls()
-	}
 	auth := pair.Auth{Secret: r.code.Secret()}
-	run := func() error { return auth.Run(ctx, conn, begins, exporter) }
+	run := func() error { return auth.Run(ctx, conn, begins(conn, r.dialSide()), exporter) }
 	var err error
 	if r.lanGuesses == nil {
 		err = run()

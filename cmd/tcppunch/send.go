@@ -35,7 +35,8 @@ the other:
   tcppunch send --server rendezvous.example.org holiday.mov photos
   tcppunch recv --server rendezvous.example.org 4821-otter-lamp
 
-Without one, both sides tell each other's address; neither needs an open port:
+Without one, a code leads to the other side on the same local network. Elsewhere
+both sides tell each other's address; neither needs an open port:
 
   tcppunch send --peer 203.0.113.20:7070/otter-lamp-sofa holiday.mov
   tcppunch recv --peer 203.0.113.10:7070/otter-lamp-sofa

@@ -56,10 +56,7 @@ func (s *session) run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		stop := s.tellStopping(ctx)
-		if err = s.agree(ctx, conn, known); err == nil {
-			err = s.transfer(ctx, conn)
-		}
-		hangUp(conn, err)
+		err = s.use(ctx, conn, known)
 		stop()
 		if s.unheard && !broken(err) && s.retry > 0 && ctx.Err() == nil {
 			s.farewell(ctx)
@@ -75,6 +72,16 @@ func (s *session) run(ctx context.Context) error {
 			return s.ended(ctx, err)
 		}
 	}
+}
+
+// use transfers over a connection until that ends.
+func (s *session) use(ctx context.Context, conn *tcppunch.Conn, known bool) error {
+	err := s.agree(ctx, conn, known)
+	if err == nil {
+		err = s.transfer(ctx, conn)
+	}
+	hangUp(conn, err)
+	return err
 }
 
 // tellStopping says that Ctrl-C was heard, if it takes a moment to tell the other side.
@@ -178,10 +185,7 @@ func (s *session) farewell(ctx context.Context) {
 			p.wait(limited) //nolint:errcheck // seen above
 			continue
 		}
-		if err = s.agree(limited, conn, known); err == nil {
-			err = s.transfer(limited, conn)
-		}
-		hangUp(conn, err)
+		s.use(limited, conn, known) //nolint:errcheck // s.unheard tells
 		if s.unheard {
 			p.wait(limited) //nolint:errcheck // seen above
 		}
@@ -194,12 +198,8 @@ func untrusted(err error) bool {
 	if errors.Is(err, tcppunch.ErrNoPath) {
 		return false // strangers at other addresses have not ended the search
 	}
-	for _, e := range []error{tcppunch.ErrRejected, pair.ErrWrongWords, pair.ErrWordsOnOneSide, pair.ErrNotConfirmed, pair.ErrCommitment, errNoTerminal, errKeyChanged, errTurnedAway} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return isAny(err, tcppunch.ErrRejected, pair.ErrWrongWords, pair.ErrWordsOnOneSide, pair.ErrNotConfirmed, pair.ErrCommitment,
+		errNoTerminal, errKeyChanged, errTurnedAway)
 }
 
 // agree makes sure that both sides have the same key. known tells that the peer has

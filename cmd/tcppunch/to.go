@@ -97,10 +97,10 @@ type contact struct {
 	key    pair.PublicKey // that the peer has
 	stands standing       // what this side knows of it
 
-	peers map[string]lanfind.Peer // that are there
-	began time.Time               // of the search for connections
-	doubt *time.Timer             // runs while somebody with another key has the name
-	end   context.CancelFunc      // ends the search
+	peers peerList           // that are there
+	began time.Time          // of the search for connections
+	doubt *time.Timer        // runs while somebody with another key has the name
+	end   context.CancelFunc // ends the search
 
 	mu        sync.Mutex
 	failed    error           // why it must end; guarded by mu
@@ -109,7 +109,7 @@ type contact struct {
 }
 
 func newContact(w *toWay) *contact {
-	return &contact{toWay: w, peers: map[string]lanfind.Peer{}, words: map[string]word{}}
+	return &contact{toWay: w, peers: peerList{}, words: map[string]word{}}
 }
 
 func (c *contact) known() bool { return c.stands == standsKnown }
@@ -117,6 +117,12 @@ func (c *contact) known() bool { return c.stands == standsKnown }
 // trusting tells whether check words are not asked about: with --yes, but for whoever has
 // somebody else's name, and after a break.
 func (c *contact) trusting() bool { return c.yes && c.stands != standsChanged || !c.peer.None() }
+
+// cannotAsk tells that check words are due, for a reason, and nobody can compare them here.
+func cannotAsk(why string) error {
+	return &failure{statusWrongCode, "no-terminal", fmt.Errorf("%s, and %w", why, errNoTerminal),
+		"send from a terminal once, or trust the network with --yes"}
+}
 
 // connect finds the peer and connects to it.
 func (c *contact) connect(ctx context.Context) (*tcppunch.Conn, error) {
@@ -126,8 +132,7 @@ func (c *contact) connect(ctx context.Context) (*tcppunch.Conn, error) {
 		return nil, err
 	}
 	if !c.known() && !c.trusting() && !hasTerminal() {
-		return nil, &failure{statusWrongCode, "no-terminal", fmt.Errorf("%s is not known here yet, and %w", c.called, errNoTerminal),
-			"send from a terminal once, or trust the network with --yes"}
+		return nil, cannotAsk(c.called + " is not known here yet")
 	}
 	look := &lanLook{
 		flags: c.lan, service: lanfind.Service{Name: c.lan.nickname(), Room: roomTo(c.key), Key: c.self.Public().String()},
@@ -259,11 +264,7 @@ func (c whom) settles() time.Duration {
 }
 
 // note notes who is there.
-func (c *contact) note(e lanfind.Event) {
-	if c.peers[e.Peer.ID] = e.Peer; e.Kind == lanfind.Gone {
-		delete(c.peers, e.Peer.ID)
-	}
-}
+func (c *contact) note(e lanfind.Event) { c.peers.apply(e) }
 
 // browse tells who is there, until ctx ends.
 func (c *contact) browse(ctx context.Context, events chan<- lanfind.Event) error {
@@ -399,8 +400,7 @@ func (c *contact) authenticate(ctx context.Context, conn net.Conn, exporter []by
 		return why
 	}
 	if theirs == wordStranger && !c.trusting() && !hasTerminal() {
-		err := &failure{statusWrongCode, "no-terminal", fmt.Errorf("%s does not know this machine yet, and %w", c.called, errNoTerminal),
-			"send from a terminal once, or trust the network with --yes"}
+		err := cannotAsk(c.called + " does not know this machine yet")
 		c.fail(err)
 		return err
 	}

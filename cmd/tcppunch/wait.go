@@ -140,11 +140,9 @@ var (
 
 // mind notes what there is to hold against a guest whom nobody has come to know.
 func (w *waiter) mind(g *guest, err error) {
-	for _, e := range []error{errSaidNo, errGuestSilent, errNobodyAnswered} {
-		if errors.Is(err, e) {
-			w.shy.refused(time.Now(), g)
-			return
-		}
+	if isAny(err, errSaidNo, errGuestSilent, errNobodyAnswered) {
+		w.shy.refused(time.Now(), g)
+		return
 	}
 	w.shy.brokeOff(time.Now(), g)
 }

@@ -46,7 +46,7 @@ func (s *segment) join(w *wire, addrs ...netip.Addr) *member {
 // that a host has given itself, are learnt, as a switch does it.
 func (m *member) accept(p *ip.Packet) {
 	s := m.seg
-	if src := source(p.IP()); !s.core && s.members[src] == nil && (isLinkLocal6(src) || s.prefix.IsValid() && s.prefix.Contains(src)) {
+	if src := source(p.IP()); !s.core && s.members[src] == nil && (isLinkLocal6(src) || s.prefix.Contains(src)) {
 		s.members[src] = m
 	}
 	s.forward(p, m)
@@ -64,7 +64,7 @@ func (s *segment) forward(p *ip.Packet, from *member) {
 		s.flood(p, from)
 	case isLinkLocal6(dst):
 		s.net.drop(p) // nobody has it, and no router forwards it
-	case s.prefix.IsValid() && s.prefix.Contains(dst) && dst != s.prefix.Masked().Addr().Next(): // the gateway's own
+	case s.prefix.Contains(dst) && dst != s.prefix.Masked().Addr().Next(): // the gateway's own
 		s.net.drop(p) // for an address of the network that nobody has, the gateway does not answer ARP either
 	case s.gateway != nil && from != nil:
 		s.gateway.accept(p)
@@ -104,14 +104,14 @@ func source(b []byte) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[12:16]))
 }
 
-func isLinkLocal6(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
-
 func destination(b []byte) netip.Addr {
 	if b[0]>>4 == 6 {
 		return netip.AddrFrom16([16]byte(b[24:40]))
 	}
 	return netip.AddrFrom4([4]byte(b[16:20]))
 }
+
+func isLinkLocal6(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
 
 func (s *segment) isBroadcast(a netip.Addr) bool {
 	return a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || s.prefix.IsValid() && a == lastAddr(s.prefix)

@@ -360,8 +360,13 @@ func (r *run) proof(role string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := hmac.New(sha256.New, k)
+	return r.mac(k), nil
+}
+
+// mac is an HMAC of all that was said so far, and of where.
+func (r *run) mac(key []byte) []byte {
+	m := hmac.New(sha256.New, key)
 	m.Write(r.transcript)
 	m.Write(r.binding)
-	return m.Sum(nil), nil
+	return m.Sum(nil)
 }

@@ -100,14 +100,8 @@ func (id Identity) Public() (key PublicKey) {
 	return key
 }
 
-// Format implements fmt.Formatter: for every verb it writes a placeholder, so that no log shows the key.
-func (id Identity) Format(f fmt.State, _ rune) {
-	text := "(secret identity)"
-	if id.None() {
-		text = "(no identity)"
-	}
-	_, _ = io.WriteString(f, text)
-}
+// Format implements fmt.Formatter: every verb hides what it is, so that no log shows the key.
+func (id Identity) Format(f fmt.State, _ rune) { hide(f, "identity", id.None()) }
 
 // A PublicKey tells an identity from all others. It is no secret, and worth nothing unless [Identity.Introduce] has returned it: who
 // shows a key need not have it.

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -18,14 +17,8 @@ type Key [32]byte
 // None reports whether it is the zero value, which proves nothing.
 func (k Key) None() bool { return k == Key{} }
 
-// Format implements fmt.Formatter: for every verb it writes a placeholder, so that no log shows the key.
-func (k Key) Format(f fmt.State, _ rune) {
-	text := "(secret key)"
-	if k.None() {
-		text = "(no key)"
-	}
-	_, _ = io.WriteString(f, text)
-}
+// Format implements fmt.Formatter: every verb hides what it is, so that no log shows the key.
+func (k Key) Format(f fmt.State, _ rune) { hide(f, "key", k.None()) }
 
 const (
 	keyRoom  = 20 // characters of five bits each
@@ -91,8 +84,5 @@ func (r *run) knowsResponder(first []byte) (bool, error) {
 
 // keyProof shows knowledge of the key, in one role, to whoever was part of what was said so far.
 func (r *run) keyProof(role string) []byte {
-	m := hmac.New(sha256.New, r.known.derive(role+" proof", sha256.Size))
-	m.Write(r.transcript)
-	m.Write(r.binding)
-	return m.Sum(nil)
+	return r.mac(r.known.derive(role+" proof", sha256.Size))
 }

@@ -165,11 +165,14 @@ func NewSecret(own, peer string) (Secret, error) {
 // Empty reports whether there are no words in it.
 func (s Secret) Empty() bool { return s.words == "" }
 
-// Format implements fmt.Formatter: for every verb it writes a placeholder, so that no log shows the words.
-func (s Secret) Format(f fmt.State, _ rune) {
-	text := "(secret words)"
-	if s.Empty() {
-		text = "(no words)"
+// Format implements fmt.Formatter: every verb hides what it is, so that no log shows the words.
+func (s Secret) Format(f fmt.State, _ rune) { hide(f, "words", s.Empty()) }
+
+// hide writes what kind of secret there is, or is not, in its place.
+func hide(f fmt.State, what string, none bool) {
+	text := "(secret " + what + ")"
+	if none {
+		text = "(no " + what + ")"
 	}
 	_, _ = io.WriteString(f, text)
 }

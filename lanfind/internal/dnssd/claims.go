@@ -40,7 +40,7 @@ func cleanText(s string) string {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(s, ""))
+	}, s)
 	return strings.TrimSpace(s)
 }
 

@@ -48,7 +48,8 @@ type Packet struct {
 	Group bool // whether it came by multicast
 }
 
-// Sockets are those of one program. The goroutine that opened them writes; each has a reader.
+// Sockets are those of one program. One goroutine at a time opens, closes and writes, but for what a reader relays; each has a
+// reader.
 type Sockets struct {
 	ctx     context.Context
 	packets chan Packet

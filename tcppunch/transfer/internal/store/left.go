@@ -18,11 +18,11 @@ type left struct {
 
 func (l *left) note(path string, f *os.File) {
 	info, err := f.Stat()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err != nil {
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.files == nil {
 		l.files = make(map[string]fs.FileInfo)
 	}
