@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tcppunch/tcppunch/tcppunch/natlab"
+	"golang.org/x/sys/unix"
 )
 
 const speedSize = 1 << 30
@@ -30,6 +31,7 @@ func TestMeasureSpeed(t *testing.T) {
 	}{
 		{"iperf3, one stream", func() float64 { return speedSize / iperf3(t, w.a.host, w.b.host, wireB, "-t", "3") }},
 		{"bare crypto/tls copy", func() float64 { return copyTLS(t, copier, w.a.host, w.b.host, wireB, speedSize) }},
+		{"the same that reads, hashes twice and writes", func() float64 { return w.copyFile(t, copier, file, ram) }},
 		{"send and recv, into memory", func() float64 { return w.sendInto(t, ram, file) }},
 		{"send and recv, onto the disk", func() float64 { return w.sendInto(t, disk, file) }},
 		{"dd conv=fsync onto that disk", func() float64 { return dd(t, file, disk) }},
@@ -39,6 +41,7 @@ func TestMeasureSpeed(t *testing.T) {
 	for range *measureRuns {
 		var round []float64
 		for _, k := range kinds {
+			unix.Sync() // what was written or removed before is not this one's business
 			round = append(round, speedSize/1e9/k.run())
 		}
 		for i, s := range round {
@@ -87,6 +90,13 @@ func (w *bareLink) sendInto(t *testing.T, dir, file string) float64 {
 	return c.seconds
 }
 
+// copyFile is what a transfer cannot do without, and nothing else.
+func (w *bareLink) copyFile(t *testing.T, copier, file, dir string) float64 {
+	t.Helper()
+	defer empty(t, dir)
+	return copyTLS(t, copier, w.a.host, w.b.host, wireB, speedSize, file, filepath.Join(dir, "copy"))
+}
+
 // iperf3 returns the speed of a stream from one host to another, in bytes a second.
 func iperf3(t *testing.T, from, to *natlab.Machine, addr string, args ...string) float64 {
 	t.Helper()
@@ -117,12 +127,17 @@ func buildCopier(t *testing.T) string {
 	return copier
 }
 
-// copyTLS returns how many seconds it takes for so many bytes.
-func copyTLS(t *testing.T, copier string, from, to *natlab.Machine, addr string, size int) float64 {
+// copyTLS returns how many seconds it takes for so many bytes, or, if they are named, for a
+// file and its copy.
+func copyTLS(t *testing.T, copier string, from, to *natlab.Machine, addr string, size int, files ...string) float64 {
 	t.Helper()
-	server := to.Start(copier, "listen", addr+":7001")
+	listen, dial := []string{copier, "listen", addr + ":7001", strconv.Itoa(size)}, []string{copier, "dial", addr + ":7001", strconv.Itoa(size)}
+	if len(files) == 2 {
+		dial, listen = append(dial, files[0]), append(listen, files[1])
+	}
+	server := to.Start(listen...)
 	defer server.Kill()
-	r := from.Run(copier, "dial", addr+":7001", strconv.Itoa(size))
+	r := from.Run(dial...)
 	s, err := strconv.ParseFloat(strings.TrimSpace(r.Stdout), 64)
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, r.Stderr, server.Stderr)

@@ -1,8 +1,14 @@
-// Command tlscopy sends bytes from one process to another by crypto/tls and nothing
-// else: what a transfer is compared with.
+// Command tlscopy sends bytes from one process to another by crypto/tls: what a transfer is
+// compared with.
 //
-//	tlscopy listen ADDR
-//	tlscopy dial ADDR BYTES
+//	tlscopy listen ADDR BYTES [FILE]
+//	tlscopy dial ADDR BYTES [FILE]
+//
+// Without files the bytes are the same block again and again, and nothing is done with
+// them. With a file on both sides it does what no transfer can do without, and no more:
+// dial reads the file and hashes it, listen hashes what comes and writes it, block by
+// block, side by side with encrypting and decrypting; nobody looks at the hashes, and
+// nothing is made durable.
 //
 // dial prints how many seconds passed from the handshake until the other side had all.
 package main
@@ -20,9 +26,15 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"github.com/zeebo/blake3"
+	"golang.org/x/sync/errgroup"
 )
 
-const block = 1 << 20
+const (
+	block   = 1 << 20
+	buffers = 6 // that go round where there are files
+)
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -32,20 +44,24 @@ func main() {
 }
 
 func run(args []string) error {
-	switch {
-	case len(args) == 2 && args[0] == "listen":
-		return receive(args[1])
-	case len(args) == 3 && args[0] == "dial":
-		n, err := strconv.ParseInt(args[2], 10, 64)
-		if err != nil {
-			return err
-		}
-		return send(args[1], n)
+	if len(args) != 3 && len(args) != 4 {
+		return errors.New("usage: tlscopy listen|dial ADDR BYTES [FILE]")
 	}
-	return errors.New("usage: tlscopy listen ADDR | dial ADDR BYTES")
+	bytes, err := strconv.ParseInt(args[2], 10, 64)
+	if err != nil || bytes%block != 0 {
+		return fmt.Errorf("%q is not so many whole blocks of %d bytes", args[2], block)
+	}
+	file := ""
+	if len(args) == 4 {
+		file = args[3]
+	}
+	if args[0] == "listen" {
+		return receive(args[1], bytes/block, file)
+	}
+	return send(args[1], bytes/block, file)
 }
 
-func receive(addr string) error {
+func receive(addr string, blocks int64, file string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -66,19 +82,37 @@ func receive(addr string) error {
 		return err
 	}
 	defer conn.Close()
-	buf := make([]byte, block)
-	for {
-		if _, err := io.ReadFull(conn, buf); err != nil {
-			return err
-		}
-		if buf[block-1] == 1 { // the last one
-			_, err := conn.Write(buf[:1])
-			return err
-		}
+	take := func(b []byte, _ int64) error {
+		_, err := io.ReadFull(conn, b)
+		return err
 	}
+	if file == "" {
+		err = alone(blocks, take)
+	} else {
+		err = into(file, blocks, take)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte{1})
+	return err
 }
 
-func send(addr string, n int64) error {
+// into hashes and writes what take takes, in two goroutines.
+func into(file string, blocks int64, take step) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return sideBySide(blocks, take, 2, func(b []byte, n int64) error {
+		blake3.Sum256(b)
+		_, err := f.WriteAt(b, n*block)
+		return err
+	})
+}
+
+func send(addr string, blocks int64, file string) error {
 	var conn *tls.Conn
 	var err error
 	for range 100 { // the other side may not be there yet
@@ -93,18 +127,85 @@ func send(addr string, n int64) error {
 	}
 	defer conn.Close()
 	began := time.Now()
-	buf := make([]byte, block)
-	for left := n; left > 0; left -= block {
-		if left <= block {
-			buf[block-1] = 1
-		}
-		if _, err := conn.Write(buf); err != nil {
-			return err
-		}
+	put := func(b []byte, _ int64) error {
+		_, err := conn.Write(b)
+		return err
 	}
-	if _, err := io.ReadFull(conn, buf[:1]); err != nil {
+	if file == "" {
+		err = alone(blocks, put)
+	} else {
+		err = from(file, blocks, put)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
 		return err
 	}
 	fmt.Println(time.Since(began).Seconds())
 	return nil
+}
+
+// from reads and hashes what put puts.
+func from(file string, blocks int64, put step) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return sideBySide(blocks, func(b []byte, n int64) error {
+		_, err := f.ReadAt(b, n*block)
+		blake3.Sum256(b)
+		return err
+	}, 1, put)
+}
+
+// A step does something with a block, which has a number.
+type step func(b []byte, n int64) error
+
+func alone(blocks int64, do step) error {
+	b := make([]byte, block)
+	for n := range blocks {
+		if err := do(b, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sideBySide fills one block after the other, and has others use them meanwhile.
+func sideBySide(blocks int64, fill step, users int, use step) error {
+	type item struct {
+		b []byte
+		n int64
+	}
+	free, full := make(chan []byte, buffers), make(chan item, buffers)
+	for range buffers {
+		free <- make([]byte, block)
+	}
+	var g errgroup.Group
+	for range users {
+		g.Go(func() error {
+			var err error
+			for i := range full {
+				if err == nil {
+					err = use(i.b, i.n)
+				}
+				free <- i.b
+			}
+			return err
+		})
+	}
+	g.Go(func() error {
+		defer close(full)
+		for n := range blocks {
+			b := <-free
+			if err := fill(b, n); err != nil {
+				return err
+			}
+			full <- item{b, n}
+		}
+		return nil
+	})
+	return g.Wait()
 }
