@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,10 +73,13 @@ func newSide(t *testing.T, host *natlab.Machine, env ...string) *side {
 // file makes a file of random bytes in the side's folder.
 func (s *side) file(name string, size int) string {
 	s.t.Helper()
-	b := make([]byte, size)
-	rand.Read(b)
 	path := filepath.Join(s.dir, name)
-	if err := os.WriteFile(path, b, 0o666); err != nil {
+	f, err := os.Create(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.CopyN(f, rand.Reader, int64(size)); err != nil {
 		s.t.Fatal(err)
 	}
 	return path

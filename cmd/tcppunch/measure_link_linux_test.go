@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,12 +14,12 @@ import (
 // beside it what the link gives to others, who reach a public host in the same time.
 func TestMeasureLink(t *testing.T) {
 	measures(t, "link")
-	const rate, size = 500, 1 << 30
+	const rate, size = 500, 4 << 30 // that takes 70 seconds
 	p := newMeetingPlace(t, natlab.NAT{}, natlab.NAT{})
 	near, far := gridLink{rate: rate, rtt: 50}, gridLink{rate: rate, rtt: 100} // of which the server sees half
 	file, ram, copier := p.a.file("file.bin", size), folder(t, *measureRAM), buildCopier(t)
 	share := func(seconds float64) float64 { return 100 * size * 8 / 1e6 / seconds / rate }
-	tab := newTable("1 GiB at 500 Mbit/s, 50 ms, percent of the link", "as the system has it", "CUBIC")
+	tab := newTable("4 GiB at 500 Mbit/s, 50 ms, percent of the link", "as the system has it", "CUBIC")
 	rows := []string{"send and recv, from connected to done", "the middle of that", "bare crypto/tls copy, after its handshake", "iperf3, one stream"}
 	shares := make([][2][]float64, len(rows))
 	for control := range 2 {
@@ -30,7 +31,7 @@ func TestMeasureLink(t *testing.T) {
 			c := p.measure(t, ram, file, "--streams=0")
 			p.becomes(t, far)
 			bare := copyTLS(t, copier, p.a.host, p.server.host, serverAddr, size)
-			iperf := size / iperf3(t, p.a.host, p.server.host, serverAddr, "-n", "1G")
+			iperf := size / iperf3(t, p.a.host, p.server.host, serverAddr, "-n", strconv.Itoa(size))
 			for i, seconds := range []float64{c.seconds, size / c.steady, bare, iperf} {
 				shares[i][control] = append(shares[i][control], share(seconds))
 			}

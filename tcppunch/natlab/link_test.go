@@ -4,6 +4,7 @@ package natlab_test
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"net"
 	"net/netip"
@@ -162,6 +163,50 @@ func TestQueue(t *testing.T) {
 	if got := len(burst(t, lab, log, 100, 100)); got < 19 || got > 30 {
 		t.Errorf("%d packets of a burst arrived, want about the 20 that fit the queue", got)
 	}
+}
+
+// TestBurst: what a host sends at once all gets to its link.
+func TestBurst(t *testing.T) {
+	lab := natlab.New(t, twoPublic(natlab.Link{}))
+	a := client{t, lab.Host("a")}.udp(7070)
+	const size, segments, writes = 1000, 60, 100
+	raw, err := a.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The kernel makes packets of this size of each write, faster than anybody could read them.
+	_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) })
+	if err != nil {
+		t.Skipf("no UDP_SEGMENT: %v", err)
+	}
+	to := netip.AddrPortFrom(lab.Host("s").Addr(), 7070)
+	for range writes {
+		if _, err := a.WriteToUDPAddrPort(make([]byte, size*segments), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent, dropped := 0, 0
+	for end := time.Now().Add(10 * time.Second); sent+dropped < segments*writes && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		sent, dropped = countSent(t, lab.Host("a"))
+	}
+	if dropped != 0 || sent < segments*writes {
+		t.Errorf("of %d packets %d were sent and %d dropped", segments*writes, sent, dropped)
+	}
+}
+
+// countSent is what a host's interface has sent, and what it could not.
+func countSent(t *testing.T, host *natlab.Machine) (sent, dropped int) {
+	t.Helper()
+	r := host.Run("ip", "-j", "-s", "link", "show", "eth0")
+	var links []struct {
+		Stats struct {
+			TX struct{ Packets, Dropped int }
+		} `json:"stats64"`
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &links); err != nil || len(links) != 1 {
+		t.Fatalf("%v\n%s%s", err, r.Stdout, r.Stderr)
+	}
+	return links[0].Stats.TX.Packets, links[0].Stats.TX.Dropped
 }
 
 func TestDown(t *testing.T) {

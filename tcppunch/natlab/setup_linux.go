@@ -10,6 +10,11 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/natlab/internal/ip"
 )
 
+// sendQueue is how many packets may wait at a host's interface until the lab reads them. A real
+// interface holds back whoever sends faster than it does. One of /dev/net/tun drops what is more:
+// with the usual 1000, a TCP that fills a long link lost packets that no link had lost.
+const sendQueue = 16 << 10
+
 // setup configures namespaces: interfaces by ip(8), packet filters by nft(8), the rest by sysctl.
 type setup struct {
 	veth  bool
@@ -60,8 +65,8 @@ func (s *setup) configure(ns *namespace, f iface) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "link set dev lo up\n")
 	m := f.mac
-	fmt.Fprintf(&b, "link set dev %s address %02x:%02x:%02x:%02x:%02x:%02x mtu %d arp off multicast on up\n", f.name,
-		m[0], m[1], m[2], m[3], m[4], m[5], ip.MTU)
+	fmt.Fprintf(&b, "link set dev %s address %02x:%02x:%02x:%02x:%02x:%02x mtu %d txqueuelen %d arp off multicast on up\n", f.name,
+		m[0], m[1], m[2], m[3], m[4], m[5], ip.MTU, sendQueue)
 	fmt.Fprintf(&b, "addr add fe80::%02x%02x/64 dev %s nodad\n", m[4], m[5], f.name)
 	for _, a := range f.addrs {
 		switch {
