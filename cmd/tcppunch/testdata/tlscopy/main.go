@@ -1,14 +1,13 @@
 // Command tlscopy sends bytes from one process to another by crypto/tls: what a transfer is
 // compared with.
 //
-//	tlscopy listen ADDR BYTES [FILE]
-//	tlscopy dial ADDR BYTES [FILE]
+//	tlscopy listen|dial ADDR BYTES              the same block again and again, which nobody looks at
+//	tlscopy listen|dial ADDR BYTES FILE         a file, by io.Copy, into another one
+//	tlscopy listen|dial ADDR BYTES FILE hashed  what no transfer can do without, and no more
 //
-// Without files the bytes are the same block again and again, and nothing is done with
-// them. With a file on both sides it does what no transfer can do without, and no more:
-// dial reads the file and hashes it, listen hashes what comes and writes it, block by
-// block, side by side with encrypting and decrypting; nobody looks at the hashes, and
-// nothing is made durable.
+// The last one reads and hashes a file on the one side, and hashes and writes it on the
+// other, block by block, side by side with encrypting and decrypting; nobody looks at the
+// hashes. Nothing is made durable.
 //
 // dial prints how many seconds passed from the handshake until the other side had all.
 package main
@@ -23,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"os"
 	"strconv"
 	"time"
@@ -44,24 +44,30 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 3 && len(args) != 4 {
-		return errors.New("usage: tlscopy listen|dial ADDR BYTES [FILE]")
+	if len(args) < 3 {
+		return errors.New("usage: tlscopy listen|dial ADDR BYTES [FILE [hashed]]")
 	}
 	bytes, err := strconv.ParseInt(args[2], 10, 64)
 	if err != nil || bytes%block != 0 {
 		return fmt.Errorf("%q is not so many whole blocks of %d bytes", args[2], block)
 	}
-	file := ""
-	if len(args) == 4 {
-		file = args[3]
+	job := job{bytes: bytes, hashed: len(args) > 4}
+	if len(args) > 3 {
+		job.file = args[3]
 	}
 	if args[0] == "listen" {
-		return receive(args[1], bytes/block, file)
+		return listen(args[1], job)
 	}
-	return send(args[1], bytes/block, file)
+	return dial(args[1], job)
 }
 
-func receive(addr string, blocks int64, file string) error {
+type job struct {
+	bytes  int64
+	file   string // or ""
+	hashed bool
+}
+
+func listen(addr string, j job) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -82,37 +88,38 @@ func receive(addr string, blocks int64, file string) error {
 		return err
 	}
 	defer conn.Close()
-	take := func(b []byte, _ int64) error {
-		_, err := io.ReadFull(conn, b)
-		return err
-	}
-	if file == "" {
-		err = alone(blocks, take)
-	} else {
-		err = into(file, blocks, take)
-	}
-	if err != nil {
+	if err := receive(conn, j); err != nil {
 		return err
 	}
 	_, err = conn.Write([]byte{1})
 	return err
 }
 
-// into hashes and writes what take takes, in two goroutines.
-func into(file string, blocks int64, take step) error {
-	f, err := os.Create(file)
+func receive(conn net.Conn, j job) error {
+	take := func(b []byte, _ int64) error {
+		_, err := io.ReadFull(conn, b)
+		return err
+	}
+	if j.file == "" {
+		return alone(j.bytes, take)
+	}
+	f, err := os.Create(j.file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return sideBySide(blocks, take, 2, func(b []byte, n int64) error {
+	if !j.hashed {
+		_, err := io.CopyN(f, conn, j.bytes)
+		return err
+	}
+	return sideBySide(j.bytes, take, 2, func(b []byte, n int64) error {
 		blake3.Sum256(b)
 		_, err := f.WriteAt(b, n*block)
 		return err
 	})
 }
 
-func send(addr string, blocks int64, file string) error {
+func dial(addr string, j job) error {
 	var conn *tls.Conn
 	var err error
 	for range 100 { // the other side may not be there yet
@@ -127,16 +134,7 @@ func send(addr string, blocks int64, file string) error {
 	}
 	defer conn.Close()
 	began := time.Now()
-	put := func(b []byte, _ int64) error {
-		_, err := conn.Write(b)
-		return err
-	}
-	if file == "" {
-		err = alone(blocks, put)
-	} else {
-		err = from(file, blocks, put)
-	}
-	if err != nil {
+	if err := send(conn, j); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
@@ -146,14 +144,24 @@ func send(addr string, blocks int64, file string) error {
 	return nil
 }
 
-// from reads and hashes what put puts.
-func from(file string, blocks int64, put step) error {
-	f, err := os.Open(file)
+func send(conn net.Conn, j job) error {
+	put := func(b []byte, _ int64) error {
+		_, err := conn.Write(b)
+		return err
+	}
+	if j.file == "" {
+		return alone(j.bytes, put)
+	}
+	f, err := os.Open(j.file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return sideBySide(blocks, func(b []byte, n int64) error {
+	if !j.hashed {
+		_, err := io.CopyN(conn, f, j.bytes)
+		return err
+	}
+	return sideBySide(j.bytes, func(b []byte, n int64) error {
 		_, err := f.ReadAt(b, n*block)
 		blake3.Sum256(b)
 		return err
@@ -163,9 +171,9 @@ func from(file string, blocks int64, put step) error {
 // A step does something with a block, which has a number.
 type step func(b []byte, n int64) error
 
-func alone(blocks int64, do step) error {
+func alone(bytes int64, do step) error {
 	b := make([]byte, block)
-	for n := range blocks {
+	for n := range bytes / block {
 		if err := do(b, n); err != nil {
 			return err
 		}
@@ -174,7 +182,7 @@ func alone(blocks int64, do step) error {
 }
 
 // sideBySide fills one block after the other, and has others use them meanwhile.
-func sideBySide(blocks int64, fill step, users int, use step) error {
+func sideBySide(bytes int64, fill step, users int, use step) error {
 	type item struct {
 		b []byte
 		n int64
@@ -198,7 +206,7 @@ func sideBySide(blocks int64, fill step, users int, use step) error {
 	}
 	g.Go(func() error {
 		defer close(full)
-		for n := range blocks {
+		for n := range bytes / block {
 			b := <-free
 			if err := fill(b, n); err != nil {
 				return err
