@@ -143,7 +143,9 @@ func (s *Store) finishAll(batch []*held) {
 		}
 		handles[k] = h
 		if f.renews() {
-			errs[k] = s.seal(h, f.it, f.file, f.size)
+			if errs[k] = f.flushed(f.flush.end()); errs[k] == nil {
+				errs[k] = s.seal(h, f.it, f.file, f.size)
+			}
 		}
 	}
 	s.syncBatch(batch, errs)

@@ -14,10 +14,6 @@ import (
 	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
 )
 
-// largeFile is the size from which a file is written to the disk while it comes, and
-// made durable by itself.
-const largeFile = 16 << 20
-
 // File is one that is being received. Its methods may be called concurrently.
 type File struct{ to target }
 
@@ -151,6 +147,7 @@ type held struct {
 	// of these or to make the file longer without writing.
 	mu      sync.RWMutex
 	file    *os.File // the partial file, or nil
+	flush   *flusher // of file
 	old     *os.File // whose blocks may be the same, or nil
 	like    bool     // nothing but blocks of old so far, and perhaps nothing to do
 	settled bool     // it was there all the time, under a name with a number
@@ -193,6 +190,7 @@ func (f *held) create(h *handle) error {
 		return f.s.failed(f.it.e, "cannot be created", err)
 	}
 	f.file = file
+	f.flush = newFlusher(func() error { return syncData(file) })
 	f.s.folders.changed(f.it.in)
 	raise(&f.end, size)
 	raise(&f.dirty, size)
@@ -256,8 +254,13 @@ func (f *held) put(off int64, data []byte) error {
 		return f.s.failed(f.it.e, "cannot be written", err)
 	}
 	raise(&f.end, off+int64(len(data)))
-	if size := f.it.e.Size; size < 0 || size >= largeFile {
-		startWriting(f.file, off, int64(len(data)))
+	return f.flushed(f.flush.wrote(int64(len(data))))
+}
+
+// flushed is the error of writing to the disk what the file has taken.
+func (f *held) flushed(err error) error {
+	if err != nil {
+		return f.s.failed(f.it.e, "cannot be written", err)
 	}
 	return nil
 }
@@ -400,9 +403,7 @@ func (f *held) close() error {
 
 func (f *held) closeFiles() (err error) {
 	if f.file != nil {
-		if err = f.file.Close(); err != nil {
-			err = f.s.failed(f.it.e, "cannot be written", err)
-		}
+		err = f.flushed(errors.Join(f.flush.end(), f.file.Close()))
 	}
 	if f.old != nil {
 		f.old.Close()

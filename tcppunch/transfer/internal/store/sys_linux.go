@@ -33,10 +33,13 @@ func syncAll(h *handle) error {
 // syncLight is Sync for one of many: another one's Sync that follows completes it.
 func syncLight(f *os.File) error { return f.Sync() }
 
-// startWriting has the disk begin with what was just written, so that Sync finds little
-// left to do.
-func startWriting(f *os.File, off, n int64) {
-	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+// syncData makes durable what is needed to read what was written.
+func syncData(f *os.File) error {
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fdatasync(int(f.Fd()))
+	}
+	return err
 }
 
 // punch makes zeros of a part of a file, and reports whether it could.
