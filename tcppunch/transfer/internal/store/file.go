@@ -395,7 +395,7 @@ func (f *held) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	if f.renews() {
+	if f.renews() && f.flush.end() == nil { // else what was written may be lost
 		f.s.left.note(f.it.e.Path, f.file)
 	}
 	return f.closeFiles()

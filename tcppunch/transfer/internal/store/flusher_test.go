@@ -2,9 +2,14 @@ package store
 
 import (
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tcppunch/tcppunch/tcppunch/transfer/internal/tree"
 )
 
 // slowDisk takes so long for each sync.
@@ -93,4 +98,46 @@ func TestFlusherError(t *testing.T) {
 			t.Errorf("%d syncs", d.syncs)
 		}
 	})
+}
+
+// TestDiskFlushFails: a file that the disk did not take is never said to be there, and what
+// is remembered of it is not believed.
+func TestDiskFlushFails(t *testing.T) {
+	whole := content(flushStep+blk, 1)
+	for _, committed := range []bool{true, false} {
+		to := t.TempDir()
+		s, r := open(t, to, nil)
+		o := file("f", whole)
+		if _, err := s.Place(t.Context(), 0, o.Entry); err != nil {
+			t.Fatal(err)
+		}
+		f, err := s.File(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.to.(*held).flush.sync = func() error { return errDisk }
+		for n := range tree.Blocks(o.Size) {
+			err = errors.Join(err, f.WriteBlock(n, block(whole, n))) // the last one may come before the error
+		}
+		if committed {
+			f.Commit(o.Size)
+			must(t, s.Flush(t.Context()))
+			err, _ = r.get(0)
+		} else {
+			err = f.Drop()
+		}
+		if !errors.Is(err, errDisk) {
+			t.Errorf("committed %v: the error is %v", committed, err)
+		}
+		if _, err := os.Stat(filepath.Join(to, "f")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("committed %v: the file has its name: %v", committed, err)
+		}
+		if _, err := s.Place(t.Context(), 1, o.Entry); err != nil {
+			t.Fatal(err)
+		}
+		if f, err = s.File(1); err != nil || f.Trusted() {
+			t.Errorf("committed %v: trusted %v, %v", committed, f.Trusted(), err)
+		}
+		must(t, f.Drop())
+	}
 }
