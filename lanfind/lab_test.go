@@ -384,3 +384,27 @@ func TestNamedAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherNetworks: what comes by one interface is heard though there are others, as every
+// host has that runs containers.
+func TestOtherNetworks(t *testing.T) {
+	t.Parallel()
+	lab := natlab.New(t, lan(natlab.NoFirewall, "a", "b"))
+	for _, h := range lab.Hosts() {
+		script := "ip -6 addr flush dev eth0"
+		for i := range 3 {
+			script += fmt.Sprintf("\nip link add other%d type bridge\nip addr add 172.%d.0.1/16 dev other%d\nip link set other%d up", i, 17+i, i, i)
+		}
+		if r := h.Run("sh", "-ec", script); r.Err != nil {
+			t.Fatal(r.Err, r.Stderr)
+		}
+	}
+	a := start(t, lab.Host("a"), role{Options: Options{Announce: service("anna", ""), Sweep: SweepOff}})
+	b := start(t, lab.Host("b"), role{Options: Options{Announce: service("ben", ""), Sweep: SweepOff}})
+	a.finds(3*time.Second, "ben")
+	if l := b.finds(3*time.Second, "anna"); !slices.Contains(l.Event.Peer.Addrs, netip.AddrPortFrom(lab.Host("a").Addr(), 7070)) {
+		t.Errorf("got %+v", l.Event.Peer)
+	}
+	b.end()
+	a.end()
+}
