@@ -62,13 +62,15 @@ func (r *receiver) look(f *inFile, c *wire.CheckBody, v *wire.Verdict) (bytes in
 			return bytes, false, err
 		}
 		n := c.First + int64(i)
+		trusted := sf.Trusted() // without the lock, as it may have to wait for the disk
 		r.mu.Lock()
-		there := f.kept.has(n, h) && sf.Trusted()
+		there := trusted && f.kept.has(n, h)
 		r.mu.Unlock()
 		if !there {
 			if there, err = sf.Has(r.sess.Ctx, n, h); err != nil {
 				return bytes, false, err
 			}
+			sf.Pace(r.sess.Ctx)
 			end := f.e.Size
 			if end < 0 {
 				end = f.have * tree.BlockSize

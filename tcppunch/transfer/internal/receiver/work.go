@@ -180,7 +180,11 @@ func (r *receiver) write(t *task, data []byte) error {
 	if h.Flags == wire.FlagZero {
 		return sf.WriteZeros(h.Number, h.Size)
 	}
-	return sf.WriteBlock(h.Number, data)
+	if err := sf.WriteBlock(h.Number, data); err != nil {
+		return err
+	}
+	sf.Pace(r.sess.Ctx)
+	return nil
 }
 
 // begin tells the hooks of the first block of a file.

@@ -207,9 +207,7 @@ func (s *Store) syncBatch(batch []*held, errs []error) {
 		if j == len(left)-1 {
 			durable = (*os.File).Sync
 		}
-		if err := durable(f.file); err != nil {
-			errs[k] = s.failed(f.it.e, "cannot be written", err)
-		}
+		errs[k] = f.flushed(durable(f.file))
 	}
 }
 

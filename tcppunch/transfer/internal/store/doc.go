@@ -12,8 +12,8 @@
 // A file is received under the hidden name name.Partial and takes its own name when it
 // is whole and on the disk, so that no name ever shows half a file, whatever stops
 // when. Partial files are kept and are what a later run goes on from; the content of
-// their blocks, compared by hash, decides what they are worth. Large files are put on the
-// disk while they come, and who writes waits when that is too far behind.
+// their blocks, compared by hash, decides what they are worth. On Linux large files
+// are put on the disk while they come; File.Pace waits when that is too far behind.
 //
 // What is in the folder already is hostile as well: a link is never followed, not even
 // one that stays inside, a partial file must be a plain file with a single name, and

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,6 +25,7 @@ type target interface {
 	zeros(n int64, size int) error
 	commit(size int64)
 	drop() error
+	pace(ctx context.Context)
 }
 
 // Has reports whether block n of what is here is the one with the hash h. A block of
@@ -42,6 +44,10 @@ func (f *File) WriteBlock(n int64, data []byte) error { return f.to.write(n, dat
 
 // WriteZeros is WriteBlock of so many zeros. It leaves a hole where it can.
 func (f *File) WriteZeros(n int64, size int) error { return f.to.zeros(n, size) }
+
+// Pace waits, until ctx ends, while the disk is so far behind with the file that the end of
+// it would take long. It is for whoever has written a block.
+func (f *File) Pace(ctx context.Context) { f.to.pace(ctx) }
 
 // Commit says that the file is complete: every block has been written, or Has was true
 // for it. It gets exactly this size, its time, and, when it is durable, its name, after
@@ -190,7 +196,7 @@ func (f *held) create(h *handle) error {
 		return f.s.failed(f.it.e, "cannot be created", err)
 	}
 	f.file = file
-	f.flush = newFlusher(func() error { return syncData(file) })
+	f.flush = newFlusher(dataSync(file))
 	f.s.folders.changed(f.it.in)
 	raise(&f.end, size)
 	raise(&f.dirty, size)
@@ -254,15 +260,20 @@ func (f *held) put(off int64, data []byte) error {
 		return f.s.failed(f.it.e, "cannot be written", err)
 	}
 	raise(&f.end, off+int64(len(data)))
-	return f.flushed(f.flush.wrote(int64(len(data))))
-}
-
-// flushed is the error of writing to the disk what the file has taken.
-func (f *held) flushed(err error) error {
-	if err != nil {
+	if err := f.flush.wrote(int64(len(data))); err != nil {
 		return f.s.failed(f.it.e, "cannot be written", err)
 	}
 	return nil
+}
+
+// flushed makes an error of that of a sync. What the disk did not take can be read for a
+// while all the same, and whoever asks next is told of no error: so nothing of it is kept.
+func (f *held) flushed(err error) error {
+	if err == nil {
+		return nil
+	}
+	_ = f.file.Truncate(0) // if that fails too, there is no more to be done
+	return f.s.failed(f.it.e, "cannot be written", err)
 }
 
 func (f *held) zeros(n int64, size int) error {
@@ -390,20 +401,38 @@ func (f *held) commit(size int64) {
 
 func (f *held) drop() error { return f.s.Drop(f.it.i) }
 
+func (f *held) pace(ctx context.Context) {
+	f.mu.RLock()
+	flush := f.flush
+	f.mu.RUnlock()
+	if flush != nil {
+		flush.pace(ctx)
+	}
+}
+
 // close keeps the partial file.
 func (f *held) close() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.closed = true
-	if f.renews() && f.flush.end() == nil { // else what was written may be lost
+	flush := f.flush
+	f.mu.Unlock()
+	var err error
+	if flush != nil { // without the lock, as it takes the time of the disk
+		err = f.flushed(flush.end())
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil && f.renews() {
 		f.s.left.note(f.it.e.Path, f.file)
 	}
-	return f.closeFiles()
+	return cmp.Or(err, f.closeFiles())
 }
 
 func (f *held) closeFiles() (err error) {
 	if f.file != nil {
-		err = f.flushed(errors.Join(f.flush.end(), f.file.Close()))
+		if err = f.file.Close(); err != nil {
+			err = f.s.failed(f.it.e, "cannot be written", err)
+		}
 	}
 	if f.old != nil {
 		f.old.Close()

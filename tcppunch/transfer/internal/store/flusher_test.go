@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,17 +16,16 @@ import (
 
 // slowDisk takes so long for each sync.
 type slowDisk struct {
-	syncs int
+	syncs atomic.Int64
 	each  time.Duration
-	fail  int // this sync fails, and no other
+	fail  int64 // this sync fails, and no other
 }
 
 var errDisk = errors.New("disk error")
 
 func (d *slowDisk) sync() error {
 	time.Sleep(d.each)
-	d.syncs++
-	if d.syncs == d.fail {
+	if d.syncs.Add(1) == d.fail {
 		return errDisk
 	}
 	return nil
@@ -38,29 +39,51 @@ func (f *flusher) behind() int64 {
 
 func TestFlusherBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const block, blocks = 1 << 20, 1024
+		const blocks = 1024
 		d := &slowDisk{each: time.Second}
 		f := newFlusher(d.sync)
 		began := time.Now()
 		for n := range blocks {
-			if err := f.wrote(block); err != nil {
+			if err := f.wrote(blk); err != nil {
 				t.Fatal(err)
 			}
+			f.pace(t.Context())
 			if behind := f.behind(); behind > maxUnflushed {
 				t.Fatalf("after %d blocks %d bytes are not on the disk, %d may be", n, behind, maxUnflushed)
 			}
 		}
+		if took := time.Since(began); took < blocks*blk/maxUnflushed*time.Second*3/4 {
+			t.Errorf("%d MiB took %v: nobody has waited for the disk", blocks, took)
+		}
+		if n := d.syncs.Load(); n > blocks*blk/flushStep {
+			t.Errorf("%d syncs", n)
+		}
 		if err := f.end(); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took < 8*time.Second {
-			t.Errorf("%d MiB took %v: nobody has waited for the disk", blocks, took)
+	})
+}
+
+// TestFlusherEnds: who stops waits for one sync at most, and begins no other.
+func TestFlusherEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &slowDisk{each: time.Second}
+		f := newFlusher(d.sync)
+		must(t, f.wrote(flushStep))
+		synctest.Wait()
+		must(t, f.wrote(maxUnflushed))
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		time.AfterFunc(100*time.Millisecond, cancel)
+		f.pace(ctx)
+		if took := time.Since(began); took != 100*time.Millisecond {
+			t.Errorf("after the end of its context pace waits: %v", took)
 		}
-		if d.syncs < blocks*block/maxUnflushed || d.syncs > blocks*block/flushStep {
-			t.Errorf("%d syncs", d.syncs)
-		}
-		if f.waiting >= flushStep {
-			t.Errorf("%d bytes are left to the last sync", f.waiting)
+		must(t, f.end())
+		must(t, f.wrote(flushStep))
+		synctest.Wait()
+		if took, n := time.Since(began), d.syncs.Load(); took != time.Second || n != 1 {
+			t.Errorf("the end took %v and %d syncs", took, n)
 		}
 	})
 }
@@ -69,16 +92,14 @@ func TestFlusherBounds(t *testing.T) {
 func TestFlusherFewBytes(t *testing.T) {
 	d := new(slowDisk)
 	f := newFlusher(d.sync)
-	if err := f.wrote(flushStep - 1); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.end(); err != nil || d.syncs != 0 {
-		t.Errorf("%d syncs, %v", d.syncs, err)
+	must(t, f.wrote(flushStep-1))
+	if err := f.end(); err != nil || d.syncs.Load() != 0 {
+		t.Errorf("%d syncs, %v", d.syncs.Load(), err)
 	}
 }
 
-// TestFlusherError: an error is told to who writes next, and to who asks at the end, even
-// if they wait at that moment.
+// TestFlusherError: an error is told to who writes next and to who ends, and nobody waits
+// any more.
 func TestFlusherError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &slowDisk{each: time.Second, fail: 2}
@@ -90,54 +111,62 @@ func TestFlusherError(t *testing.T) {
 				break
 			}
 			err = f.wrote(flushStep)
+			f.pace(t.Context())
 		}
 		if !errors.Is(err, errDisk) || !errors.Is(f.wrote(1), errDisk) || !errors.Is(f.end(), errDisk) {
 			t.Errorf("errors are %v, %v", err, f.end())
 		}
-		if d.syncs != 2 {
-			t.Errorf("%d syncs", d.syncs)
+		if n := d.syncs.Load(); n != 2 {
+			t.Errorf("%d syncs", n)
 		}
 	})
 }
 
-// TestDiskFlushFails: a file that the disk did not take is never said to be there, and what
-// is remembered of it is not believed.
+// TestDiskFlushFails: a file that the disk did not take is never said to be there, and
+// nothing of it counts as there when it is sent again.
 func TestDiskFlushFails(t *testing.T) {
 	whole := content(flushStep+blk, 1)
-	for _, committed := range []bool{true, false} {
-		to := t.TempDir()
-		s, r := open(t, to, nil)
-		o := file("f", whole)
-		if _, err := s.Place(t.Context(), 0, o.Entry); err != nil {
-			t.Fatal(err)
-		}
-		f, err := s.File(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.to.(*held).flush.sync = func() error { return errDisk }
-		for n := range tree.Blocks(o.Size) {
-			err = errors.Join(err, f.WriteBlock(n, block(whole, n))) // the last one may come before the error
-		}
-		if committed {
-			f.Commit(o.Size)
-			must(t, s.Flush(t.Context()))
-			err, _ = r.get(0)
-		} else {
-			err = f.Drop()
-		}
-		if !errors.Is(err, errDisk) {
-			t.Errorf("committed %v: the error is %v", committed, err)
-		}
-		if _, err := os.Stat(filepath.Join(to, "f")); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("committed %v: the file has its name: %v", committed, err)
-		}
-		if _, err := s.Place(t.Context(), 1, o.Entry); err != nil {
-			t.Fatal(err)
-		}
-		if f, err = s.File(1); err != nil || f.Trusted() {
-			t.Errorf("committed %v: trusted %v, %v", committed, f.Trusted(), err)
-		}
-		must(t, f.Drop())
+	o := file("f", whole)
+	for _, how := range []string{"committed", "dropped"} {
+		t.Run(how, func(t *testing.T) {
+			to := t.TempDir()
+			s, r := open(t, to, nil)
+			_, err := s.Place(t.Context(), 0, o.Entry)
+			must(t, err)
+			f, err := s.File(0)
+			must(t, err)
+			begun := make(chan struct{})
+			f.to.(*held).flush.sync = func() error {
+				close(begun)
+				return errDisk
+			}
+			for n := range tree.Blocks(o.Size) {
+				if err := f.WriteBlock(n, block(whole, n)); err != nil && !errors.Is(err, errDisk) {
+					t.Fatal(err)
+				}
+			}
+			<-begun
+			if how == "dropped" {
+				err = f.Drop()
+			} else {
+				f.Commit(o.Size)
+				must(t, s.Flush(t.Context()))
+				err, _ = r.get(0)
+			}
+			if !errors.Is(err, errDisk) {
+				t.Errorf("the error is %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(to, "f")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the file has its name: %v", err)
+			}
+			plan, err := s.Place(t.Context(), 1, o.Entry)
+			must(t, err)
+			f, err = s.File(1)
+			must(t, err)
+			if plan.Have != 0 || f.Trusted() {
+				t.Errorf("%d blocks count as there, trusted %v", plan.Have, f.Trusted())
+			}
+			must(t, f.Drop())
+		})
 	}
 }

@@ -242,4 +242,6 @@ func (p *piped) commit(size int64) {
 	}
 }
 
+func (p *piped) pace(context.Context) {} // who reads the pipe sees to that
+
 func (p *piped) drop() error { return (*Pipe)(p).Drop(p.i) }

@@ -33,13 +33,15 @@ func syncAll(h *handle) error {
 // syncLight is Sync for one of many: another one's Sync that follows completes it.
 func syncLight(f *os.File) error { return f.Sync() }
 
-// syncData makes durable what is needed to read what was written.
-func syncData(f *os.File) error {
-	err := error(unix.EINTR)
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Fdatasync(int(f.Fd()))
+// dataSync makes durable what is needed to read what was written to f.
+func dataSync(f *os.File) func() error {
+	return func() error {
+		err := error(unix.EINTR)
+		for errors.Is(err, unix.EINTR) {
+			err = unix.Fdatasync(int(f.Fd()))
+		}
+		return err
 	}
-	return err
 }
 
 // punch makes zeros of a part of a file, and reports whether it could.
