@@ -5,6 +5,7 @@ package natlab_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"math"
 	"net"
 	"net/netip"
@@ -181,7 +182,11 @@ func TestBurst(t *testing.T) {
 	}
 	to := netip.AddrPortFrom(lab.Host("s").Addr(), 7070)
 	for range writes {
-		if _, err := a.WriteToUDPAddrPort(make([]byte, size*segments), to); err != nil {
+		_, err := a.WriteToUDPAddrPort(make([]byte, size*segments), to)
+		if errors.Is(err, unix.EIO) {
+			t.Skip("before Linux 6.11 UDP_SEGMENT needs an interface that makes checksums")
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,8 +12,9 @@ import (
 
 // sendQueue is how many packets may wait at a host's interface until the lab reads them. A real
 // interface holds back whoever sends faster than it does. One of /dev/net/tun drops what is more:
-// with the usual 1000, a TCP that fills a long link lost packets that no link had lost.
-const sendQueue = 16 << 10
+// with the usual 1000, a TCP that fills a long link lost packets that no link had lost. (Those of
+// veth have no such queue; the packet socket's buffer stands for it.)
+const sendQueue = 8 << 10
 
 // setup configures namespaces: interfaces by ip(8), packet filters by nft(8), the rest by sysctl.
 type setup struct {
