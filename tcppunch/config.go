@@ -78,6 +78,10 @@ type Config struct {
 	// Negative means none. Default 2 s, or 5 s where a port has to be found by
 	// chance; where TCP is known to be impossible, nobody waits for it.
 	HeadStart time.Duration
+	// Hosts are the addresses of this machine that the peer is told of. Default: those
+	// of all interfaces. Where both sides give the one by which they know each other,
+	// nothing is sent to any other.
+	Hosts []netip.Addr
 	// Public is this side's public address if it is known and no STUN server
 	// tells the ports: they are taken for preserved then. Default: not known.
 	Public netip.Addr

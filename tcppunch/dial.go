@@ -72,7 +72,7 @@ func (c *Config) gather(ctx context.Context) (*Local, error) {
 	switch {
 	case local != nil:
 	case c.Meet != nil, c.Signaler == nil && len(c.Peer) == 0:
-		local = &Local{hosts: hostAddrs()}
+		local = &Local{hosts: c.hosts()}
 	default:
 		var err error
 		if local, err = Gather(ctx, c); isContext(err) {

@@ -54,7 +54,7 @@ func Gather(ctx context.Context, cfg *Config) (*Local, error) {
 	if cfg.room() {
 		return gatherFresh(ctx, cfg, nil)
 	}
-	l := &Local{hosts: hostAddrs()}
+	l := &Local{hosts: cfg.hosts()}
 	if err := l.openServerless(ctx, cfg); err != nil {
 		l.Close()
 		return nil, err
@@ -134,7 +134,7 @@ func (l *Local) openServerless(ctx context.Context, cfg *Config) error {
 // gatherFresh takes ports that the system chooses, and asks STUN about each. The
 // UDP ones belong to a mesh, a new one if there is none.
 func gatherFresh(ctx context.Context, cfg *Config, mesh *udppunch.Mesh) (*Local, error) {
-	l := &Local{hosts: hostAddrs(), mesh: mesh, later: mesh != nil}
+	l := &Local{hosts: cfg.hosts(), mesh: mesh, later: mesh != nil}
 	if mesh == nil && cfg.Via != ViaTCP {
 		l.mesh = udppunch.New()
 	}
@@ -228,6 +228,14 @@ func (s *laneSet) feel(ctx context.Context, servers []string, open func() (*lane
 	for _, ln := range s.feelers {
 		ln.close()
 	}
+}
+
+// hosts lists the addresses that the peer is told of.
+func (c *Config) hosts() []netip.Addr {
+	if len(c.Hosts) > 0 {
+		return c.Hosts[:min(len(c.Hosts), maxHosts)]
+	}
+	return hostAddrs()
 }
 
 // hostAddrs lists this machine's own addresses that another host may reach.

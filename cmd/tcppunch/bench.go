@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -134,8 +135,9 @@ type measuring struct {
 	common *cli
 	out    *output
 
-	stun    []string // for connections that are measured
-	routers *routers // what is known of this side's; may be nil
+	stun    []string     // for connections that are measured
+	hosts   []netip.Addr // of this machine, for these; all if none
+	routers *routers     // what is known of this side's; may be nil
 }
 
 // connect makes the control connection, by whatever works.
@@ -164,7 +166,9 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.stun, m.routers = c.stunUsed(m.common.STUN), r.routers
+	if m.hosts = within(conn); m.hosts == nil {
+		m.stun, m.routers = c.stunUsed(m.common.STUN), r.routers
+	}
 	return conn, nil
 }
 

@@ -13,7 +13,7 @@ import (
 // for both. Where no STUN server was named, the other side tells how it sees this one.
 func (m *measuring) dial(ctx context.Context, via tcppunch.Via, s *bench.Signals) (*tcppunch.Conn, error) {
 	cfg := &tcppunch.Config{
-		Side: tcppunch.SideB, Via: via, Signaler: s, STUN: m.stun, Public: s.Seen(), Sockets: m.cmd.Sockets, Congestion: m.cmd.Congestion, Trace: verbose(m.out),
+		Side: tcppunch.SideB, Via: via, Signaler: s, Hosts: m.hosts, STUN: m.stun, Public: s.Seen(), Sockets: m.cmd.Sockets, Congestion: m.cmd.Congestion, Trace: verbose(m.out),
 	}
 	if s.First() {
 		cfg.Side = tcppunch.SideA

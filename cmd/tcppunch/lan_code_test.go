@@ -153,10 +153,20 @@ func TestNothingLeaves(t *testing.T) {
 	if r := anna.host.Run("ip", "route", "show", "default"); r.Stdout == "" {
 		t.Fatal("there is no default route")
 	}
+	// Another network of anna's, to which ben's way is the default route.
+	for _, args := range []string{"link add other type bridge", "addr add 172.30.0.1/16 dev other", "link set other up"} {
+		if r := anna.host.Run(strings.Fields("ip " + args)...); r.Err != nil {
+			t.Fatalf("ip %s: %v\n%s", args, r.Err, r.Stderr)
+		}
+	}
 	file := anna.file("file.bin", fileSize)
 	send := anna.start("send", "--timeout=30s", "--streams=2", file)
 	recv := ben.start("recv", "--timeout=30s", "--out=out", send.code())
 	wantKind(t, "lan", send, recv, file)
+	one := anna.start("bench", "--timeout=30s", "--time=200ms", "--stun=198.51.100.1")
+	if other := ben.start("bench", "--timeout=30s", "--time=200ms", one.code()); one.status() != 0 || other.status() != 0 {
+		t.Errorf("bench:\n%s\n%s", one.Stderr, other.Stderr)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if len(away) > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -17,10 +18,13 @@ func (s *session) streams(conn *tcppunch.Conn) (extra func(context.Context, *tra
 	if conn.Path().Network != "tcp" {
 		return nil, nil
 	}
-	x := &striping{out: s.out}
+	x := &striping{out: s.out, hosts: within(conn)}
 	switch w := s.way.(type) {
 	case *roomWay:
-		x.stun, x.sockets = w.flags.stunUsed(w.common.STUN), w.flags.Sockets
+		x.sockets = w.flags.Sockets
+		if x.hosts == nil {
+			x.stun = w.flags.stunUsed(w.common.STUN)
+		}
 	case *peerWay:
 		if len(w.common.STUN) > 0 {
 			x.stun = stunServers(w.common.STUN)
@@ -30,8 +34,19 @@ func (s *session) streams(conn *tcppunch.Conn) (extra func(context.Context, *tra
 	return x.dial, h.held
 }
 
+// within are this machine's addresses that further connections are made from, or nil for
+// all. Who has met on the local network stays there, whatever other networks there are.
+func within(conn *tcppunch.Conn) []netip.Addr {
+	p := conn.Path()
+	if p.Kind != tcppunch.KindLAN {
+		return nil
+	}
+	return []netip.Addr{p.Local.Addr().Unmap().WithZone("")}
+}
+
 // A striping opens connections beside the first one of a transfer.
 type striping struct {
+	hosts   []netip.Addr // of this machine, if not all
 	stun    []string
 	sockets int // to try at once where a router hides its ports; 0 for the default
 	out     *output
@@ -43,7 +58,7 @@ type striping struct {
 // tells how it sees this one.
 func (x *striping) dial(ctx context.Context, s *transfer.Signals) (net.Conn, error) {
 	cfg := &tcppunch.Config{
-		Side: tcppunch.SideB, Via: tcppunch.ViaTCP, Signaler: s, STUN: x.stun, Public: s.Seen(), Sockets: x.sockets, Trace: verbose(x.out),
+		Side: tcppunch.SideB, Via: tcppunch.ViaTCP, Signaler: s, Hosts: x.hosts, STUN: x.stun, Public: s.Seen(), Sockets: x.sockets, Trace: verbose(x.out),
 	}
 	if s.First() {
 		cfg.Side = tcppunch.SideA
