@@ -89,13 +89,13 @@ func (m *measuring) listenLAN(ctx context.Context) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		secure := tls.Server(conn, conf)
+		began, secure := time.Now(), tls.Server(conn, conf)
 		if err := m.handshake(limited, secure); err != nil {
 			m.out.detail("not the other side: %v: %s", conn.RemoteAddr(), shown(err))
 			conn.Close()
 			continue
 		}
-		m.connected(secure)
+		m.connected(secure, tcppunch.Accepted, began, time.Since(began))
 		return secure, nil
 	}
 }
@@ -167,11 +167,13 @@ func (m *measuring) dialLAN(ctx context.Context, addr string) (net.Conn, error) 
 	for {
 		var d net.Dialer
 		d.SetMultipathTCP(false)
+		began := time.Now()
 		conn, err := d.DialContext(limited, "tcp", addr)
+		rtt := time.Since(began)
 		if err == nil {
 			secure := tls.Client(conn, conf)
 			if err = m.handshake(limited, secure); err == nil {
-				m.connected(secure)
+				m.connected(secure, tcppunch.Plain, began, rtt)
 				return secure, nil
 			}
 			conn.Close()
@@ -210,14 +212,21 @@ func (m *measuring) handshake(ctx context.Context, conn *tls.Conn) error {
 	return conn.HandshakeContext(ctx)
 }
 
-func (m *measuring) connected(conn *tls.Conn) {
-	m.out.event("connected", struct {
-		Network string `json:"network"`
-		Kind    string `json:"kind"`
-		Local   string `json:"local"`
-		Remote  string `json:"remote"`
-	}{"tcp", "lan", conn.LocalAddr().String(), conn.RemoteAddr().String()})
-	m.out.say("Connected to %v.", conn.RemoteAddr())
+// connected tells what came of a try that began then: a dial, or the handshake with whoever
+// was accepted. The round trip is the first one of it.
+func (m *measuring) connected(conn *tls.Conn, how tcppunch.Technique, began time.Time, rtt time.Duration) {
+	p := tcppunch.Path{Network: "tcp", Kind: tcppunch.KindLAN, Technique: how, Punch: time.Since(began), RTT: rtt}
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		p.Local = plainAddr(a)
+	}
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		p.Remote = plainAddr(a)
+	}
+	m.out.connected(p, nil)
+}
+
+func plainAddr(a *net.TCPAddr) netip.AddrPort {
+	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 }
 
 // nobody is the end of a wait: by the person, or by the time.

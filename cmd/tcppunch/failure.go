@@ -59,6 +59,7 @@ var rules = []struct {
 	{errNoTerminal, statusWrongCode, "no-terminal", "put words behind the address on both sides (--peer ADDR/word-word-word), or trust the network with --yes"},
 	{pair.ErrGuessed, statusWrongCode, "wrong-code", "start again with a new code"},
 	{stunt.ErrDropped, statusWrongCode, "wrong-code", "compare the code with the one on the other screen"},
+	{pair.ErrProtocol, statusFailed, "protocol", "use tcppunch on both sides"},
 	{pair.ErrVersion, statusFailed, "version", "use the same version of tcppunch on both sides"},
 	{stunt.ErrServer, statusUsage, "usage", ""},
 	{stunt.ErrTakenOver, statusFailed, "code-in-use", "start again for a new code"},

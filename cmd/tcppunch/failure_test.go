@@ -36,6 +36,7 @@ func TestClassify(t *testing.T) {
 		{wrap(pair.ErrCommitment), 4, "not-confirmed"},
 		{wrap(errNoTerminal), 4, "no-terminal"},
 		{wrap(pair.ErrGuessed), 4, "wrong-code"},
+		{wrap(pair.ErrProtocol), 1, "protocol"},
 		{wrap(pair.ErrVersion), 1, "version"},
 		{wrap(stunt.ErrDropped), 4, "wrong-code"},
 		{wrap(stunt.ErrSideTaken), 1, "code-in-use"},

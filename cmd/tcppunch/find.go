@@ -41,7 +41,7 @@ type way interface {
 // be empty.
 func (f *findFlags) way(common *cli, lan *lanFlags, side tcppunch.Side, given string, out *output) way {
 	if f.Peer != "" && given == "" && f.Code == "" {
-		return &peerWay{meeting{flags: &f.peerFlags, via: &f.viaFlags, common: common, side: side, out: out}}
+		return &peerWay{meeting{flags: &f.peerFlags, stun: f.stun(common.STUN), via: &f.viaFlags, common: common, side: side, out: out}}
 	}
 	return &roomWay{flags: f, lan: lan, common: common, side: side, given: given, out: out}
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -48,7 +47,7 @@ func run(args []string, started time.Time) int {
 	parser, err := kong.New(&c, kong.Name("tcppunch"),
 		kong.Description("Send files directly between two machines: through both routers, with no port opened, by TCP or, where only that gets through, UDP."),
 		kong.Writers(os.Stdout, os.Stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Configuration(kong.JSON, configFiles()...))
+		kong.Configuration(defaults, configFiles()...))
 	if err != nil {
 		return out.fail(usage(err))
 	}
@@ -75,15 +74,6 @@ func run(args []string, started time.Time) int {
 		err = interrupted(err)
 	}
 	return out.fail(err)
-}
-
-// configFiles is where defaults for flags may stand, as JSON.
-func configFiles() []string {
-	dir, err := configDir()
-	if err != nil {
-		return nil
-	}
-	return []string{filepath.Join(dir, "config.json")}
 }
 
 // wantsJSON finds the flag where parsing may fail.

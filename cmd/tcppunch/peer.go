@@ -42,6 +42,7 @@ const ownWords = 3
 // A meeting is what is needed to connect to a peer without a server, also more than once.
 type meeting struct {
 	flags  *peerFlags
+	stun   []string // the servers to ask for this side's address, where a person is told it
 	via    *viaFlags
 	common *cli
 	side   tcppunch.Side
@@ -60,8 +61,8 @@ type meeting struct {
 }
 
 // serverless finds the peer at its address and returns an authenticated connection.
-func (f *peerFlags) serverless(ctx context.Context, common *cli, via *viaFlags, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
-	m := &meeting{flags: f, via: via, common: common, side: side, out: out}
+func (f *findFlags) serverless(ctx context.Context, common *cli, via *viaFlags, side tcppunch.Side, out *output) (*tcppunch.Conn, error) {
+	m := &meeting{flags: &f.peerFlags, stun: f.stun(common.STUN), via: via, common: common, side: side, out: out}
 	if err := m.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func (m *meeting) prepare(ctx context.Context) error {
 		return usage(errors.New("--peer ask needs a terminal to ask on"))
 	}
 	cfg := m.config()
-	cfg.STUN = stunServers(m.common.STUN)
+	cfg.STUN = m.stun
 	local, err := m.gather(ctx, cfg)
 	if err != nil {
 		return err

@@ -54,6 +54,9 @@ func (c *peersCmd) Run(ctx context.Context, common *cli, out *output) error {
 		if err := forgetPeer(c.Forget); err != nil {
 			return err
 		}
+		out.event("forgotten", struct {
+			Name string `json:"name"`
+		}{c.Forget})
 		out.say("%s is forgotten.", transfer.Clean(c.Forget))
 		return nil
 	case c.Doctor:

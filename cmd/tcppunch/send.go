@@ -95,6 +95,9 @@ func (c *sendCmd) toWay(common *cli, out *output) (way, error) {
 	if c.Code != "" || c.Peer != "" {
 		return nil, usage(errors.New("--to and a code or an address (--peer, TCPPUNCH_PEER) were given: give one of them"))
 	}
+	if c.transport() == tcppunch.ViaKCP {
+		return nil, usage(errNearBy)
+	}
 	return &toWay{lan: &c.lanFlags, common: common, typed: c.To, yes: c.Yes, out: out}, nil
 }
 

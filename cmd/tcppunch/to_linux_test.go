@@ -289,6 +289,8 @@ func TestToChanged(t *testing.T) {
 	if status := n["ben"].start("peers", "--forget", "Anna").status(); status != 0 || len(n["ben"].known()) > 0 {
 		t.Errorf("peers --forget: exit status %d, and there are %v", status, n["ben"].known())
 	}
+	n["ben"].start("send", "--to=anna", "--via=kcp", file).wantFailure(statusUsage, "usage", "by TCP")
+	n["ben"].start("recv", "--wait", "--yes", "--via=kcp").wantFailure(statusUsage, "usage", "by TCP")
 	n["ben"].start("peers", "--forget", "anna").wantFailure(statusFailed, "not-found")
 }
 

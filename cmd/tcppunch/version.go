@@ -10,7 +10,15 @@ import (
 // versionCmd prints what this program was built from.
 type versionCmd struct{}
 
-func (versionCmd) Run() error {
+func (versionCmd) Run(common *cli, out *output) error {
+	if common.JSON {
+		out.event("version", struct {
+			Version string `json:"version"`
+			Go      string `json:"go"`
+			System  string `json:"system"`
+		}{version(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH})
+		return nil
+	}
 	fmt.Fprintf(os.Stdout, "tcppunch %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
 }

@@ -87,6 +87,8 @@ func (w *waiter) prepare() error {
 		return usage(errors.New("with --wait there is neither a code nor an address (--peer, TCPPUNCH_PEER): neighbours come by themselves"))
 	case !c.LAN:
 		return usage(errors.New("--wait is for neighbours on the local network, which is left out (--no-lan, TCPPUNCH_LAN)"))
+	case c.transport() == tcppunch.ViaKCP:
+		return usage(errNearBy)
 	case c.Out == "-":
 		return usage(errors.New("--wait receives into a folder: --out - is for one transfer"))
 	case !w.door.terminal && !w.door.yes && !w.door.trust:
@@ -278,6 +280,10 @@ func (w *waiter) asker(g *guest, show *progress) func(context.Context, transfer.
 	return func(ctx context.Context, c transfer.Conflict) (transfer.Policy, error) {
 		limited, cancel := context.WithTimeout(ctx, w.door.asksFor(g))
 		defer cancel()
+		if t, err := openTerminal(); err == nil {
+			t.drain() // as above
+			t.Close()
+		}
 		p, err := ask(limited, c)
 		if err != nil && ctx.Err() == nil {
 			return transfer.Keep, nil

@@ -7,7 +7,7 @@
 //
 // The last one reads and hashes a file on the one side, and hashes and writes it on the
 // other, block by block, side by side with encrypting and decrypting; nobody looks at the
-// hashes. Nothing is made durable.
+// hashes. It takes blocks of 1 MiB, where io.Copy takes 32 KiB. Nothing is made durable.
 //
 // dial prints how many seconds passed from the handshake until the other side had all.
 package main
