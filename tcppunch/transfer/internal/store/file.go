@@ -430,6 +430,7 @@ func (f *held) close() error {
 
 func (f *held) closeFiles() (err error) {
 	if f.file != nil {
+		_ = f.flush.end() // who wants to know has asked before
 		if err = f.file.Close(); err != nil {
 			err = f.s.failed(f.it.e, "cannot be written", err)
 		}
