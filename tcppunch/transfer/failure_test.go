@@ -312,6 +312,31 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestInterruptSlow: the word that ends a transfer is waited for though it stands behind
+// seconds of data.
+func TestInterruptSlow(t *testing.T) {
+	t.Parallel()
+	a, b := tcpPair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dst, err := Into(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	src := offering(t, map[string][]byte{"f": content(4 << 20)})
+	var sent, received error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		trace := &Trace{Progress: func(int64, int64) { cancel() }}
+		_, sent = Send(ctx, slowConn{a, 200 << 10}, src, &SendOptions{Trace: trace, Compress: CompressOff})
+		a.Close()
+	})
+	wg.Go(func() { _, received = Receive(t.Context(), b, dst, nil); b.Close() })
+	wg.Wait()
+	wantFailure(t, sent, received, context.Canceled, "interrupted")
+}
+
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	paths := write(t, dir, map[string][]byte{"a": nil, "b": content(5)})

@@ -54,8 +54,8 @@ type ReceiveOptions struct {
 //
 // The connection must already be authenticated and encrypted. Receive neither
 // closes it nor leaves a goroutine behind. After an error the connection is of no
-// more use. When ctx ends, Receive tells the peer, which takes two seconds at
-// most, and returns an error that wraps ctx.Err().
+// more use. When ctx ends, Receive tells the peer, as Send does, lets a disk take what
+// it is taking, and returns an error that wraps ctx.Err().
 func Receive(ctx context.Context, conn net.Conn, dst *Dest, opt *ReceiveOptions) (Summary, error) {
 	if opt == nil {
 		opt = new(ReceiveOptions)

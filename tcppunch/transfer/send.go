@@ -74,8 +74,9 @@ type SendOptions struct {
 //
 // The connection must already be authenticated and encrypted. Send neither closes
 // it nor leaves a goroutine behind. After an error the connection is of no more
-// use. When ctx ends, Send tells the peer, which takes two seconds at most, and
-// returns an error that wraps ctx.Err().
+// use. When ctx ends, Send tells the peer, which takes three seconds at most, or ten
+// while the peer is taking what was sent before, and returns an error that wraps
+// ctx.Err().
 func Send(ctx context.Context, conn net.Conn, src *Source, opt *SendOptions) (Summary, error) {
 	if opt == nil {
 		opt = new(SendOptions)

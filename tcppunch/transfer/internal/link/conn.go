@@ -114,6 +114,9 @@ func (c *Conn) take(r *bufio.Reader, k wire.Kind, n int) (last bool, err error) 
 		return true, nil
 	case stopped || k == wire.PingKind || !k.Known():
 		_, err := r.Discard(n)
+		if stopped && err == nil && c == c.s.Main {
+			c.s.stays()
+		}
 		return stopped && k == wire.ByeKind, wire.NoEOF(err)
 	}
 	c.used.Store(true)

@@ -22,7 +22,10 @@ import (
 const (
 	defaultIdle = 10 * time.Second
 	heartbeat   = 2 * time.Second // between frames while there is nothing to say
-	lastWord    = 2 * time.Second // to tell the other side why we give up, and to hear its answer
+	lastWord    = 3 * time.Second // to tell the other side why we give up, and to hear its answer; it has a heartbeat
+	// lastWords is the most time for that, while the other side shows that it is there: the
+	// word stands behind what was written before, of which a slow connection may hold a lot.
+	lastWords = 10 * time.Second
 )
 
 // errDone is the cause with which a session ends that nothing went wrong with.
@@ -62,7 +65,8 @@ type Session struct {
 
 	mu      sync.Mutex
 	stopped bool
-	settled bool // the last word is said: whoever hangs up now is right
+	latest  time.Time // after Stop: the end of it
+	settled bool      // the last word is said: whoever hangs up now is right
 	conns   []*Conn
 	remote  error // what the other side reported
 }
@@ -148,6 +152,7 @@ func (s *Session) Stop(cause error) {
 	s.mu.Lock()
 	if !s.stopped {
 		s.stopped = true
+		s.latest = time.Now().Add(lastWords)
 		_ = s.Main.conn.SetDeadline(time.Now().Add(lastWord))
 		for _, c := range s.conns[1:] { // no words are exchanged on these
 			_ = c.conn.SetDeadline(time.Now())
@@ -155,6 +160,15 @@ func (s *Session) Stop(cause error) {
 	}
 	s.mu.Unlock()
 	s.cancel(cause)
+}
+
+// stays notes that the other side is still there after Stop.
+func (s *Session) stays() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := time.Now().Add(lastWord); at.Before(s.latest) {
+		_ = s.Main.conn.SetDeadline(at)
+	}
 }
 
 // Cause is why the session has stopped, or nil.
