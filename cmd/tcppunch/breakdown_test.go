@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -323,6 +325,42 @@ func TestCut(t *testing.T) {
 		p.wantNoSockets()
 	}
 	wantOnly(t, h.b.dir)
+}
+
+// TestSourceChanges: of files that grow, or vanish, before they are sent, the names are told on
+// both sides; the others arrive.
+func TestSourceChanges(t *testing.T) {
+	t.Parallel()
+	h := newHomes(t, slow, natlab.NAT{})
+	grows, vanishes, stays := h.a.file("a-grows.bin", 24<<20), h.a.file("b-vanishes.bin", 100), h.a.file("c-stays.bin", 100)
+	send, recv := h.send(grows, vanishes, stays), h.recv()
+	if _, err := recv.waitEvent("progress", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(grows, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("and more"); err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(vanishes); err != nil {
+		t.Fatal(err)
+	}
+	send.wantFailure(statusFailed, "source-changed", "2 of 3 failed")
+	recv.wantFailure(statusFailed, "source-changed", "2 of 3 failed")
+	for _, p := range []*peer{send, recv} {
+		for _, name := range []string{"a-grows.bin", "b-vanishes.bin"} {
+			if !strings.Contains(p.Stdout.String(), `"event":"failed","name":"`+name+`","code":"source-changed"`) {
+				t.Errorf("%s does not name %s", p.name, name)
+			}
+		}
+	}
+	want, err1 := os.ReadFile(stays)
+	got, err2 := os.ReadFile(filepath.Join(h.b.dir, "out", "c-stays.bin"))
+	if err := errors.Join(err1, err2); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("what did not change: %v", err)
+	}
 }
 
 // TestReadOnly: a folder that cannot be written to.
