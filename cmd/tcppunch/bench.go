@@ -166,7 +166,7 @@ func (m *measuring) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.hosts = within(conn); m.hosts == nil {
+	if m.hosts = lanHosts(conn); m.hosts == nil {
 		m.stun, m.routers = c.stunUsed(m.common.STUN), r.routers
 	}
 	return conn, nil

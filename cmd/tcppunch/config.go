@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"os"
@@ -24,28 +23,33 @@ func configFiles() []string {
 // defaults reads a config file. A key is a flag's name as it is typed; what the command line
 // or the environment says comes first.
 func defaults(r io.Reader) (kong.Resolver, error) {
-	typed := map[string]any{}
-	if err := json.NewDecoder(r).Decode(&typed); err != nil {
+	values := map[string]any{}
+	if err := json.NewDecoder(r).Decode(&values); err != nil {
 		return nil, err
 	}
-	keys := make(map[string]any, len(typed))
-	for k, v := range typed {
-		keys[strings.ReplaceAll(k, "-", "_")] = v
-	}
-	again, err := json.Marshal(keys)
-	if err != nil {
-		return nil, err
-	}
-	file, err := kong.JSON(bytes.NewReader(again))
-	if err != nil {
-		return nil, err
-	}
-	return kong.ResolverFunc(func(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if slices.ContainsFunc(environment(flag), isSet) {
 			return nil, nil
 		}
-		return file.Resolve(ctx, parent, flag)
+		for _, key := range keys(flag.Name) {
+			if v, ok := values[key]; ok {
+				return v, nil
+			}
+		}
+		return nil, nil
 	}), nil
+}
+
+// keys are head-start, head_start and headStart.
+func keys(name string) []string {
+	camel := ""
+	for i, word := range strings.Split(name, "-") {
+		if i > 0 {
+			word = strings.ToUpper(word[:1]) + word[1:]
+		}
+		camel += word
+	}
+	return []string{name, strings.ReplaceAll(name, "-", "_"), camel}
 }
 
 // environment is the variables that stand for a flag. The code has one, too, which the

@@ -18,7 +18,7 @@ func (s *session) streams(conn *tcppunch.Conn) (extra func(context.Context, *tra
 	if conn.Path().Network != "tcp" {
 		return nil, nil
 	}
-	x := &striping{out: s.out, hosts: within(conn)}
+	x := &striping{out: s.out, hosts: lanHosts(conn)}
 	switch w := s.way.(type) {
 	case *roomWay:
 		x.sockets = w.flags.Sockets
@@ -34,9 +34,9 @@ func (s *session) streams(conn *tcppunch.Conn) (extra func(context.Context, *tra
 	return x.dial, h.held
 }
 
-// within are this machine's addresses that further connections are made from, or nil for
+// lanHosts are this machine's addresses that further connections are made from, or nil for
 // all. Who has met on the local network stays there, whatever other networks there are.
-func within(conn *tcppunch.Conn) []netip.Addr {
+func lanHosts(conn *tcppunch.Conn) []netip.Addr {
 	p := conn.Path()
 	if p.Kind != tcppunch.KindLAN {
 		return nil

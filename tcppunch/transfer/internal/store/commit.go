@@ -143,7 +143,7 @@ func (s *Store) finishAll(batch []*held) {
 		}
 		handles[k] = h
 		if f.renews() {
-			if errs[k] = f.flushed(f.flush.end()); errs[k] == nil {
+			if errs[k] = f.synced(f.flush.end()); errs[k] == nil {
 				errs[k] = s.seal(h, f.it, f.file, f.size)
 			}
 		}
@@ -207,7 +207,7 @@ func (s *Store) syncBatch(batch []*held, errs []error) {
 		if j == len(left)-1 {
 			durable = (*os.File).Sync
 		}
-		errs[k] = f.flushed(durable(f.file))
+		errs[k] = f.synced(durable(f.file))
 	}
 }
 

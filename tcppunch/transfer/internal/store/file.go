@@ -257,23 +257,26 @@ func (f *held) write(n int64, data []byte) error {
 func (f *held) put(off int64, data []byte) error {
 	raise(&f.dirty, off+int64(len(data))) // first, as some may be written where all is not
 	if _, err := f.file.WriteAt(data, off); err != nil {
-		return f.s.failed(f.it.e, "cannot be written", err)
+		return f.unwritten(err)
 	}
 	raise(&f.end, off+int64(len(data)))
-	if err := f.flush.wrote(int64(len(data))); err != nil {
-		return f.s.failed(f.it.e, "cannot be written", err)
-	}
-	return nil
+	return f.unwritten(f.flush.wrote(int64(len(data))))
 }
 
-// flushed makes an error of that of a sync. What the disk did not take can be read for a
-// while all the same, and whoever asks next is told of no error: so nothing of it is kept.
-func (f *held) flushed(err error) error {
+func (f *held) unwritten(err error) error {
 	if err == nil {
 		return nil
 	}
-	_ = f.file.Truncate(0) // if that fails too, there is no more to be done
 	return f.s.failed(f.it.e, "cannot be written", err)
+}
+
+// synced passes on the result of a sync. What the disk did not take can be read for a while
+// all the same, and whoever asks next is told of no error: so nothing of it is kept.
+func (f *held) synced(err error) error {
+	if err != nil {
+		_ = f.file.Truncate(0) // if that fails too, there is no more to be done
+	}
+	return f.unwritten(err)
 }
 
 func (f *held) zeros(n int64, size int) error {
@@ -297,7 +300,7 @@ func (f *held) putZeros(off, size int64) error {
 	}
 	if end > f.end.Load() {
 		if err := f.file.Truncate(end); err != nil {
-			return f.s.failed(f.it.e, "cannot be written", err)
+			return f.unwritten(err)
 		}
 		f.end.Store(end)
 	}
@@ -418,7 +421,7 @@ func (f *held) close() error {
 	f.mu.Unlock()
 	var err error
 	if flush != nil { // without the lock, as it takes the time of the disk
-		err = f.flushed(flush.end())
+		err = f.synced(flush.end())
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -431,9 +434,7 @@ func (f *held) close() error {
 func (f *held) closeFiles() (err error) {
 	if f.file != nil {
 		_ = f.flush.end() // who wants to know has asked before
-		if err = f.file.Close(); err != nil {
-			err = f.s.failed(f.it.e, "cannot be written", err)
-		}
+		err = f.unwritten(f.file.Close())
 	}
 	if f.old != nil {
 		f.old.Close()
