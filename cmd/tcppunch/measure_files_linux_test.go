@@ -50,8 +50,8 @@ func (s *side) sparse(name string, size int64) string {
 }
 
 // fileCosts runs a transfer several times, each into a new folder of dir, and adds a row with
-// what it took. Nothing is removed from a disk meanwhile: after that ext4 takes ten times as long for new
-// files, for half a minute.
+// what it took. Nothing is removed from a disk meanwhile: after that ext4 takes ten times as
+// long for new files, for half a minute.
 func (w *bareLink) fileCosts(t *testing.T, tab *table, name, dir string, run func(out string) cost) {
 	t.Helper()
 	var seconds, send, recv []float64
