@@ -214,7 +214,9 @@ func (c *Conn) writeLoop() {
 		case <-c.wake:
 		case <-later:
 		case chunk := <-from:
-			c.writeBlocks(chunk.B)
+			if c.s.Ctx.Err() == nil { // else it would stand before the last word
+				c.writeBlocks(chunk.B)
+			}
 			q.written(chunk)
 			last = time.Now()
 		case <-beat.C:
